@@ -1,0 +1,1 @@
+"""scalelab: the laboratory for neural scaling laws."""

@@ -1,0 +1,5 @@
+"""`python -m scalelab`."""
+
+from scalelab.cli import main
+
+main()

@@ -1,0 +1,189 @@
+"""From a study's folder to what it found: table, fits, the check on the held-out size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from scalelab.corpus import Corpus
+from scalelab.counting import flops_per_token
+from scalelab.errors import FitError, Notice
+from scalelab.execution.study import curve_table, run_table
+from scalelab.fitting import Estimate, Fit, fit, slices
+from scalelab.studies.decide import Decisions
+from scalelab.studies.ladder import Ladder
+from scalelab.studies.result import HeldOut, PlannedRun, StudyResult
+from scalelab.studies.sizes import size_of
+from scalelab.units import format_count
+
+LEVEL = 0.9
+
+CONVENTIONS = {
+    "params": "N: non-embedding parameters, the matrices of the layers (12 n_layer d_model^2)",
+    "tokens": "D: tokens processed in training, one pass, no repeats; not Kaplan's D, which is "
+    "the size of a data set trained on to early stopping",
+    "flops": "C: training FLOP of every matrix product as executed, 6 (N + vocabulary d_model) "
+    "+ 12 n_layer context d_model a token; the table also holds 6N, kaplan and chinchilla counts",
+    "loss": "held-out loss in nats per token, the same tokens for every run",
+}
+
+
+def conclude(
+    study: Path,
+    ladder: Ladder,
+    decisions: Decisions,
+    corpus: Corpus,
+    *,
+    failures: Mapping[str, str],
+    settings: Mapping[str, str],
+    machine: Mapping[str, str],
+    command: str,
+) -> StudyResult:
+    """Fit the runs of a study that have finished and check the fit on the held-out size."""
+    specs = [job.spec for job in ladder.jobs]
+    runs = run_table(study, specs, set(ladder.held_out))
+    per_token = {spec.run: flops_per_token(spec.shape) for spec in specs}
+    missing: dict[str, str] = {}
+    fits: dict[str, Fit] = {}
+    for law in ("chinchilla", "kaplan"):
+        try:
+            fits[law] = fit(law, runs)
+        except FitError as error:
+            missing[law] = str(error)
+    try:
+        fits |= slices(runs)
+    except FitError as error:
+        missing["slices"] = str(error)
+    held_out: tuple[HeldOut, ...] = ()
+    if "chinchilla" in fits:
+        held_out = check(fits["chinchilla"], runs)
+    if not held_out:
+        missing["held_out"] = missing.get(
+            "chinchilla", "no run of the largest size has finished, so nothing checks the fit"
+        )
+    notices = [*corpus.notices, *decisions.notices, *_run_notices(runs, failures)]
+    return StudyResult(
+        name=study.name,
+        title=f"Scaling study on {corpus.name}",
+        runs=runs,
+        curves=curve_table(study, specs, per_token),
+        fits=fits,
+        held_out=held_out,
+        missing=missing,
+        plan=tuple(
+            PlannedRun(
+                run=job.spec.run,
+                params=size_of(job.spec.shape),
+                tokens=job.spec.tokens,
+                batch_tokens=job.spec.batch_tokens,
+                lr=job.spec.lr,
+                flops=per_token[job.spec.run] * job.spec.tokens,
+                seconds=job.seconds,
+                why=why(job.spec.run, ladder, job.spec.kind),
+            )
+            for job in ladder.jobs
+        ),
+        choices=decisions.choices,
+        corpus=corpus.facts(),
+        conventions=CONVENTIONS,
+        savings={
+            "tokens_trained": ladder.trained_tokens,
+            "tokens_if_separate": ladder.separate_tokens,
+        },
+        settings=dict(settings),
+        machine=dict(machine),
+        notices=tuple(notices),
+        command=command,
+    )
+
+
+def why(run: str, ladder: Ladder, kind: str) -> str:
+    """Why a run is in the plan, in a few words."""
+    if kind == "trunk":
+        return "stable trunk: its branches share it"
+    return "held out: checks the fit" if run in ladder.held_out else "fitted"
+
+
+def check(model: Fit, runs: pl.DataFrame) -> tuple[HeldOut, ...]:
+    """Each finished held-out run beside its prediction, with the interval for a new run."""
+    unseen = runs.filter(pl.col("held_out") & (pl.col("status") == "finished")).sort("tokens")
+    if unseen.is_empty():
+        return ()
+    predicted = model.predict(
+        params=unseen["params"].to_numpy().astype(np.float64),
+        tokens=unseen["tokens"].to_numpy().astype(np.float64),
+        level=LEVEL,
+        new_run=True,
+    )
+    return tuple(
+        HeldOut(
+            run=row["run"],
+            params=row["params"],
+            tokens=row["tokens"],
+            measured=row["loss"],
+            predicted=Estimate(
+                value=float(predicted.value[i]),
+                low=float(predicted.low[i]),
+                high=float(predicted.high[i]),
+                level=LEVEL,
+                stderr=float("nan"),
+            ),
+        )
+        for i, row in enumerate(unseen.iter_rows(named=True))
+    )
+
+
+def _run_notices(runs: pl.DataFrame, failures: Mapping[str, str]) -> list[Notice]:
+    notices = [
+        Notice("run-failed", f"{run}: {reason}. The same command tries it again.")
+        for run, reason in failures.items()
+    ]
+    diverged = runs.filter(pl.col("status") == "diverged")["run"].to_list()
+    if diverged:
+        notices.append(Notice("diverged", f"left out of the fits, by name: {', '.join(diverged)}."))
+    return notices
+
+
+def five_lines(result: StudyResult) -> list[str]:
+    """What was found, in at most five lines."""
+    lines: list[str] = []
+    if result.held_out:
+        last = result.held_out[-1]
+        low, high = last.predicted.low, last.predicted.high
+        lines.append(
+            f"held-out size N = {format_count(last.params)} at D = {format_count(last.tokens)}: "
+            f"predicted {last.predicted.value:.3f} [{low:.3f}, {high:.3f}] nats/token, measured "
+            f"{last.measured:.3f} ({last.relative_error:+.1%}); all {len(result.held_out)} of "
+            f"that size within {max(abs(h.relative_error) for h in result.held_out):.1%}, "
+            f"{sum(h.covered for h in result.held_out)} in their 90% interval"
+        )
+    else:
+        lines.append(f"nothing was predicted: {result.missing.get('held_out', 'no fit')}")
+    for law, names in (("chinchilla", ("alpha", "beta", "E")), ("kaplan", ("alpha_N", "alpha_D"))):
+        if law in result.fits:
+            model = result.fits[law]
+            shown = ", ".join(f"{name} {_shown(model.parameters[name])}" for name in names)
+            derived = "".join(
+                f", N_opt ~ C^{_shown(value)}"
+                for name, value in model.derived.items()
+                if name == "N_opt_exponent"
+            )
+            lines.append(f"{law}: {shown}{derived}")
+    saved = result.savings
+    if saved:
+        ratio = saved["tokens_if_separate"] / max(1.0, saved["tokens_trained"])
+        lines.append(
+            f"the stable trunks took {format_count(saved['tokens_trained'])} tokens where separate "
+            f"runs take {format_count(saved['tokens_if_separate'])}: {ratio:.2f} times fewer"
+        )
+    return lines[:5]
+
+
+def _shown(estimate: Any) -> str:
+    from scalelab.units import format_estimate
+
+    return format_estimate(estimate.value, estimate.low, estimate.high)

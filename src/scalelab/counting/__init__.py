@@ -1,0 +1,13 @@
+"""What a model costs: parameters by part, training FLOP by convention, memory."""
+
+from scalelab.counting.flops import CONVENTIONS, flops_per_token
+from scalelab.counting.parameters import ParameterCount, count_parameters
+from scalelab.counting.shape import TransformerShape
+
+__all__ = [
+    "CONVENTIONS",
+    "ParameterCount",
+    "TransformerShape",
+    "count_parameters",
+    "flops_per_token",
+]

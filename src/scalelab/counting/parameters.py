@@ -1,0 +1,79 @@
+"""Parameters of a Transformer, by part, from its shape alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scalelab.counting.shape import TransformerShape
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters by part. The parts are disjoint and sum to `total`.
+
+    embedding: token and learned position embeddings. attention: Q, K, V and output matrices.
+    feed_forward: its matrices. norm: scales (and shifts) of the normalisation layers. bias: biases
+    of the linear maps. output: the output layer when it is not tied to the embedding.
+    """
+
+    embedding: int
+    attention: int
+    feed_forward: int
+    norm: int
+    bias: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        """Every trainable parameter."""
+        return (
+            self.embedding
+            + self.attention
+            + self.feed_forward
+            + self.norm
+            + self.bias
+            + self.output
+        )
+
+    @property
+    def non_embedding(self) -> int:
+        """N of Kaplan et al. 2020: the matrices of the layers, no embedding, norm, bias, output.
+
+        For d_ff = 4 d_model it equals 12 n_layer d_model^2 (section 2.1).
+        """
+        return self.attention + self.feed_forward
+
+    def to_dict(self) -> dict[str, int]:
+        """Every part and both sums, as `scalelab count --json` and the run record hold them."""
+        return {
+            "embedding": self.embedding,
+            "attention": self.attention,
+            "feed_forward": self.feed_forward,
+            "norm": self.norm,
+            "bias": self.bias,
+            "output": self.output,
+            "total": self.total,
+            "active": self.total,
+            "non_embedding": self.non_embedding,
+        }
+
+
+def count_parameters(shape: TransformerShape) -> ParameterCount:
+    """Parameters by part of the model that `shape` builds; exact, not 12 n_layer d_model^2.
+
+    Source: Kaplan et al. 2020, table 1, with the parts that it leaves out added.
+    """
+    d, n_layer = shape.d_model, shape.n_layer
+    # SwiGLU has a gate beside the two maps of the plain feed-forward layer.
+    up_maps = 2 if shape.activation == "swiglu" else 1
+    norms = 2 * n_layer + 1
+    shifts = 1 if shape.bias and shape.norm == "layernorm" else 0
+    biases_per_layer = (3 * d + d) + (up_maps * shape.d_ff + d) if shape.bias else 0
+    return ParameterCount(
+        embedding=shape.vocabulary * d + (shape.context * d if shape.positions == "learned" else 0),
+        attention=n_layer * 4 * d * d,
+        feed_forward=n_layer * (up_maps + 1) * d * shape.d_ff,
+        norm=norms * d * (1 + shifts),
+        bias=n_layer * biases_per_layer,
+        output=0 if shape.tied else shape.vocabulary * d,
+    )

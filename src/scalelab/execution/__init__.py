@@ -1,0 +1,1 @@
+"""Many runs: their records on disk, and the processes that train them."""

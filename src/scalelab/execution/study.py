@@ -1,0 +1,117 @@
+"""A study's folder: what its runs are and how far they have come, read from disk alone.
+
+STUDY/study.json     the resolved settings, versions, command
+STUDY/RUN/...        one folder a run: see scalelab.training.records
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from scalelab.errors import RecordError
+from scalelab.training.records import read_json, read_lines, write_json
+from scalelab.training.spec import TrainSpec
+
+
+def register(study: Path, spec: TrainSpec) -> Path:
+    """The folder of a run, with its run.json written; RecordError when another spec stands there."""
+    folder = study / spec.run
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"cannot make {folder}: {error.strerror or error}. Choose another --out."
+        ) from error
+    path = folder / "run.json"
+    if path.exists():
+        there = TrainSpec.from_dict(read_json(path))
+        if there != spec:
+            raise RecordError(
+                f"{folder} holds a run with other settings; choose another --out or delete it."
+            )
+    else:
+        write_json(path, spec.to_dict())
+    return folder
+
+
+def specs(study: Path) -> Iterator[TrainSpec]:
+    """Every run registered in a study, in order of name."""
+    for path in sorted(study.glob("*/run.json")):
+        yield TrainSpec.from_dict(read_json(path))
+
+
+def result(study: Path, run: str) -> dict[str, Any] | None:
+    """The result of a run; None while it has not ended."""
+    path = study / run / "result.json"
+    if not path.exists():
+        return None
+    values: dict[str, Any] = read_json(path)
+    return values
+
+
+def run_table(study: Path, runs: Iterable[TrainSpec], held_out: set[str]) -> pl.DataFrame:
+    """The run table of a study: a row for each run that has ended or begun, trunks left out.
+
+    held_out: ids of the runs that fits must not see.
+    """
+    rows: list[dict[str, Any]] = []
+    for spec in runs:
+        if spec.kind != "run":
+            continue
+        values = result(study, spec.run)
+        if values is None:
+            values = {"run": spec.run, "status": "running", "trunk": spec.trunk or spec.run}
+        rows.append(values | {"held_out": spec.run in held_out})
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float]) -> pl.DataFrame:
+    """Learning curves, long form: held-out loss at log-spaced steps, and what training logged.
+
+    A branch's curve begins with its trunk's. flops: training FLOP per token of each run. `loss` is
+    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before.
+    """
+    rows: list[dict[str, Any]] = []
+    for spec in runs:
+        if spec.kind != "run":
+            continue
+        folders = [(study / spec.run, None)]
+        if spec.trunk is not None:
+            folders.insert(0, (study / spec.trunk, spec.fork_step))
+        for folder, until in folders:
+            logged = list(read_lines(folder / "metrics.jsonl"))
+            for line in read_lines(folder / "evals.jsonl"):
+                if until is not None and line["step"] > until:
+                    break
+                while len(logged) > 1 and logged[1]["step"] <= line["step"]:
+                    logged.pop(0)
+                near = logged[0] if logged else {}
+                rows.append(
+                    {
+                        "run": spec.run,
+                        "trunk": spec.trunk or spec.run,
+                        "step": line["step"],
+                        "tokens": line["tokens"],
+                        "flops": line["tokens"] * flops[spec.run],
+                        "loss": line["loss"],
+                        "train_loss": near.get("loss"),
+                        "lr": near.get("lr"),
+                        "grad_norm": near.get("grad_norm"),
+                    }
+                )
+    schema = {
+        "run": pl.String,
+        "trunk": pl.String,
+        "step": pl.Int64,
+        "tokens": pl.Int64,
+        "flops": pl.Float64,
+        "loss": pl.Float64,
+        "train_loss": pl.Float64,
+        "lr": pl.Float64,
+        "grad_norm": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")

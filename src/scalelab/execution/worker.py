@@ -1,0 +1,86 @@
+"""The process that trains: one run after another, so that torch is imported once.
+
+It reads one JSON object a line from standard input, ``{"folder": ..., "seconds": ...}``, trains
+the run that the folder's run.json describes, and writes events to standard output, one JSON object
+a line: ``ready``, ``progress``, ``end``. SIGTERM makes it write a checkpoint and end; so does the
+death of its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from scalelab.errors import ScalelabError
+from scalelab.training.loop import Trainer
+from scalelab.training.records import read_json
+from scalelab.training.spec import TrainSpec
+from scalelab.training.speed import measure_speed
+
+
+class Worker:
+    """State of the process: its device, and whether it has been asked to stop."""
+
+    def __init__(self, threads: int) -> None:
+        """threads: CPU threads of this process; set here because processes that compete for
+        cores with several threads each lose 4 to 30 times.
+        """
+        torch.set_num_threads(threads)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.parent = os.getppid()
+        self.stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def should_stop(self) -> bool:
+        """Whether to end now: asked to, or the parent is gone."""
+        return self.stopping or os.getppid() != self.parent
+
+    def serve(self) -> None:
+        """Train what standard input names until it closes."""
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
+        tell(event="ready", device=self.device.type, name=name, torch=torch.__version__)
+        for line in sys.stdin:
+            job = json.loads(line)
+            folder = Path(job["folder"])
+            try:
+                status, error = self.train(folder, job.get("seconds", 1.0)), None
+            except ScalelabError as problem:
+                status, error = "failed", str(problem)
+            except (OSError, RuntimeError, MemoryError) as problem:
+                status, error = "failed", f"{type(problem).__name__}: {problem}"
+            tell(event="end", folder=str(folder), status=status, error=error)
+            if self.should_stop():
+                return
+
+    def train(self, folder: Path, seconds: float) -> str:
+        """Train (or measure the speed of) the run of a folder; its status."""
+        spec = TrainSpec.from_dict(read_json(folder / "run.json"))
+        if spec.kind == "speed":
+            measure_speed(spec, folder, self.device, seconds)
+            return "finished"
+
+        def progress(step: int, loss: float, speed: float) -> None:
+            tell(event="progress", folder=str(folder), step=step, loss=loss, speed=speed)
+
+        return Trainer(spec, folder, self.device).train(progress, self.should_stop)
+
+
+def tell(**event: Any) -> None:
+    """Write one event to standard output."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    Worker(threads=int(sys.argv[1])).serve()

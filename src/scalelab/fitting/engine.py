@@ -1,0 +1,79 @@
+"""One function: a law and a table of runs in, a fit out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scalelab.errors import SpecError
+from scalelab.fitting.diagnosis import diagnose
+from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
+from scalelab.fitting.intervals import Method, choose_intervals, draw
+from scalelab.fitting.observations import observe
+from scalelab.fitting.result import Fit
+from scalelab.laws import Law, get_law
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def fit(
+    law: Law | str,
+    table: pl.DataFrame,
+    *,
+    estimator: EstimatorName = "auto",
+    delta: float = 1e-3,
+    clusters: str = "auto",
+    intervals: Method = "auto",
+    draws: int = 1000,
+    level: float = 0.9,
+    conventions: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Fit:
+    """Fit a law to the finished runs of a table that are not held out.
+
+    law: an object or a name of the registry. table: columns named by the law's inputs, and
+    ``loss``; optionally ``run``, ``status``, ``held_out``, ``trunk``.
+
+    estimator: ``huber``, the sum of Huber(delta) of log-loss residuals; ``least-squares``;
+    ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than 20 clusters with
+    several runs each, as in a ladder of trunks, else huber. clusters: the column whose equal values
+    are not independent; ``auto`` is ``trunk`` where there is one, else every run for itself.
+    intervals: ``pairs`` (bootstrap of clusters), ``wild``, ``components`` (drawn noise of both
+    kinds); ``auto`` is pairs for 20 clusters or more, else components. draws: how many refits.
+    level: of the intervals shown. conventions: how each input was counted, recorded with the fit.
+    seed: of the draws: the same seed and rows give the same bits.
+
+    Returns the Fit; its `diagnosis` holds what to know before it is trusted. Raises FitError when
+    the runs cannot be fitted by that law, and SpecError for an option that does not exist.
+    """
+    law = get_law(law) if isinstance(law, str) else law
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; it is a probability such as .9.")
+    observed = observe(law, table, clusters)
+    how = choose_estimator(estimator, delta, observed)
+    method = choose_intervals(intervals, draws, observed)
+    optimum = optimise(observed, how)
+    drawn = draw(observed, how, optimum, method, np.random.default_rng([seed, 0]))
+    ends = np.quantile(drawn.theta, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.prior}
+    return Fit(
+        law=law,
+        theta=observed.outward(optimum.theta[None])[0],
+        draw_theta=observed.outward(drawn.theta),
+        noise=optimum.noise.estimate,
+        draw_noise=drawn.noise,
+        objective=optimum.value,
+        runs=len(observed.target),
+        left_out=observed.left_out,
+        estimator=how,
+        intervals=method,
+        level=level,
+        ranges=observed.ranges,
+        conventions=dict(conventions or {}),
+        diagnosis=diagnose(observed, optimum, method, exponents),
+        fingerprint=observed.fingerprint,
+        seed=seed,
+    )

@@ -1,0 +1,182 @@
+"""Estimators: what is minimised, and the search for its global optimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from scalelab.errors import SpecError
+from scalelab.fitting.components import Components, estimate_components
+from scalelab.fitting.objective import Objective, Prior, Whitening
+from scalelab.fitting.observations import Observations
+from scalelab.fitting.solver import Solution, minimise, projected_starts
+from scalelab.laws import Array
+
+EstimatorName = Literal["auto", "huber", "least-squares", "shared-noise"]
+
+FEW_CLUSTERS = 20
+"""Below this many trunks the bootstrap of pairs covered too little, or had no answer at all
+(measured: benchmarks/ladder_coverage.py)."""
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """What is minimised over residuals of log loss.
+
+    huber: the sum of Huber's function with `delta` (Hoffmann et al. 2022, section 3.3).
+    least-squares: half the sum of squares. shared-noise: generalised least squares under a noise
+    that runs of a trunk share, its two variances estimated by restricted maximum likelihood, with
+    the law's weak prior on its exponents.
+    """
+
+    name: Literal["huber", "least-squares", "shared-noise"] = "huber"
+    delta: float = 1e-3
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return {
+            "huber": f"sum of Huber(delta={self.delta:g}) of log-loss residuals",
+            "least-squares": "least squares of log-loss residuals",
+            "shared-noise": "generalised least squares of log-loss residuals, noise shared within "
+            "trunks, weak prior on exponents",
+        }[self.name]
+
+
+def choose_estimator(name: EstimatorName, delta: float, observed: Observations) -> Estimator:
+    """The estimator of that name; ``auto``: shared-noise for few clusters of several runs."""
+    if name == "auto":
+        shared = observed.cluster_count < min(len(observed.target), FEW_CLUSTERS)
+        return Estimator("shared-noise" if shared else "huber", delta)
+    if name not in ("huber", "least-squares", "shared-noise"):
+        raise SpecError(
+            f"estimator is {name!r}; expected auto, huber, least-squares or shared-noise."
+        )
+    if not delta > 0:
+        raise SpecError(f"delta of Huber's function is {delta}; it must be positive.")
+    return Estimator(name, delta)
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best fit found: coordinates of the centred data (p,), with how it was found.
+
+    value: of the objective. starts, agreeing: how many starts there were, how many ended at this
+    value. noise: posterior of between and within. whitened: the two that weight the residuals,
+    None where nothing is weighted. residual: (n,) and jacobian: (p, n), not whitened.
+    """
+
+    theta: Array
+    value: float
+    starts: int
+    agreeing: int
+    noise: Components
+    whitened: tuple[float, float] | None
+    residual: Array
+    jacobian: Array
+
+
+def batch(
+    observed: Observations,
+    estimator: Estimator,
+    target: Array,
+    *,
+    weights: Array | None = None,
+    noise: tuple[Array, Array] | None = None,
+    generator: np.random.Generator | None = None,
+) -> Objective:
+    """The objective of k fits to log losses (k, n).
+
+    weights: (k, n), 1 where None. noise: between and within, (k,) each, needed by shared-noise.
+    generator: draws the centres of the prior, for draws of the posterior.
+    """
+    prior = whitening = None
+    if estimator.name == "shared-noise":
+        assert noise is not None
+        whitening = Whitening.of(*noise, observed.clusters)
+        prior = Prior.of(observed.law, len(target), generator)
+    return Objective(
+        law=observed.law,
+        inputs=observed.inputs,
+        target=target,
+        weights=np.broadcast_to(1.0, target.shape) if weights is None else weights,
+        delta=estimator.delta if estimator.name == "huber" else np.inf,
+        whitening=whitening,
+        prior=prior,
+    )
+
+
+def optimise(observed: Observations, estimator: Estimator) -> Optimum:
+    """The global optimum: every start of the grid of exponents is followed to its end."""
+    starts = projected_starts(observed.law, observed.inputs, observed.target)
+    if estimator.name != "shared-noise":
+        found, agreeing = _best(observed, estimator, starts, None)
+        return _optimum(observed, found, len(starts), agreeing, None)
+    # How noise is shared can be told only from a fit, and the fit needs it: three rounds settle it
+    # (the third moves a prediction by less than a hundredth of its error).
+    found, agreeing = _best(observed, Estimator("least-squares"), starts, None)
+    for round_ in range(3):
+        noise = _noise(observed, found.theta[0]).estimate
+        begin = np.concatenate([found.theta, starts]) if round_ == 0 else found.theta
+        found, agree = _best(observed, estimator, begin, noise)
+        agreeing = agree if round_ == 0 else agreeing
+    return _optimum(observed, found, len(starts), min(agreeing, len(starts)), noise)
+
+
+def _best(
+    observed: Observations,
+    estimator: Estimator,
+    starts: Array,
+    noise: tuple[float, float] | None,
+) -> tuple[Solution, int]:
+    """The best end of all starts, polished, and how many starts ended there."""
+
+    def objective(count: int) -> Objective:
+        return batch(
+            observed,
+            estimator,
+            np.broadcast_to(observed.target, (count, len(observed.target))),
+            noise=noise and (np.full(count, noise[0]), np.full(count, noise[1])),
+        )
+
+    ends = minimise(objective(len(starts)), starts, iterations=150, tolerance=1e-8)
+    order = np.argsort(ends.value, kind="stable")[:4]
+    polished = minimise(objective(len(order)), ends.theta[order], tolerance=1e-13)
+    best = polished.value.argmin()
+    value = polished.value[best]
+    agreeing = int((ends.value - value <= 1e-5 * value + 1e-16).sum())
+    return (
+        Solution(
+            polished.theta[best][None], polished.value[best][None], polished.converged[best][None]
+        ),
+        agreeing,
+    )
+
+
+def _noise(observed: Observations, theta: Array) -> Components:
+    log_loss, jacobian = observed.law.formula(theta[None], observed.inputs)
+    low, high = observed.law.bounds
+    free = (theta > low) & (theta < high)
+    return estimate_components(observed.target - log_loss[0], jacobian[0][free], observed.clusters)
+
+
+def _optimum(
+    observed: Observations,
+    found: Solution,
+    starts: int,
+    agreeing: int,
+    whitened: tuple[float, float] | None,
+) -> Optimum:
+    theta = found.theta[0]
+    log_loss, jacobian = observed.law.formula(theta[None], observed.inputs)
+    return Optimum(
+        theta=theta,
+        value=float(found.value[0]),
+        starts=starts,
+        agreeing=agreeing,
+        noise=_noise(observed, theta),
+        whitened=whitened,
+        residual=observed.target - log_loss[0],
+        jacobian=jacobian[0],
+    )

@@ -1,0 +1,236 @@
+"""A fit: an immutable object that predicts and explains itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scalelab.errors import Notice, SpecError
+from scalelab.fitting.diagnosis import EXTRAPOLATION, Diagnosis
+from scalelab.fitting.estimator import Estimator
+from scalelab.fitting.intervals import Intervals
+from scalelab.laws import Array, Law
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval. low, high: infinite where the runs set no end.
+
+    stderr: half the width of the central 68% of the draws.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    stderr: float = float("nan")
+
+    def __str__(self) -> str:
+        """Rounded by its own interval."""
+        from scalelab.units import format_estimate
+
+        return format_estimate(self.value, self.low, self.high)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """For JSON: value, low, high, level and stderr; what is not finite is None."""
+        return {
+            "value": _finite(self.value),
+            "low": _finite(self.low),
+            "high": _finite(self.high),
+            "level": self.level,
+            "stderr": _finite(self.stderr),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Predicted losses in nats per token: value, low and high, arrays of one shape.
+
+    extrapolation: for each input, the largest factor beyond the fitted range (1 inside it).
+    """
+
+    value: Array
+    low: Array
+    high: Array
+    level: float
+    extrapolation: Mapping[str, float]
+    notices: tuple[Notice, ...] = ()
+
+    def estimate(self, index: int = 0) -> Estimate:
+        """One of the predictions (counted over the flat array) as an Estimate."""
+        low, high = float(self.low.flat[index]), float(self.high.flat[index])
+        from statistics import NormalDist
+
+        half = NormalDist().inv_cdf(0.5 + self.level / 2)
+        stderr = (high - low) / 2 / half
+        return Estimate(float(self.value.flat[index]), low, high, self.level, stderr)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A law fitted to a run table.
+
+    law: what was fitted. theta: coordinates (p,), draw_theta: draws of them (k, p), in the units
+    of the table and at full precision. noise: standard deviations of log loss that a trunk shares
+    and that each run adds; draw_noise: draws of them (k, 2). objective: its value. runs: how many
+    were fitted. left_out: reason -> how many rows were not. estimator, intervals: how. level: of
+    the intervals shown. ranges: input -> lowest, highest, levels. conventions: how the inputs were
+    counted, as the caller said. diagnosis: read it first. fingerprint: SHA-256 of the fitted rows.
+    seed: of the draws.
+    """
+
+    law: Law
+    theta: Array
+    draw_theta: Array
+    noise: tuple[float, float]
+    draw_noise: Array
+    objective: float
+    runs: int
+    left_out: Mapping[str, int]
+    estimator: Estimator
+    intervals: Intervals
+    level: float
+    ranges: Mapping[str, tuple[float, float, int]]
+    conventions: Mapping[str, str]
+    diagnosis: Diagnosis
+    fingerprint: str
+    seed: int
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """Parameters by name, full precision."""
+        values = self.law.values(self.theta)
+        return dict(zip(self.law.names, (float(v) for v in values), strict=True))
+
+    @cached_property
+    def draws(self) -> Array:
+        """Draws of the parameters' values, (k, p)."""
+        return self.law.values(self.draw_theta)
+
+    @cached_property
+    def parameters(self) -> dict[str, Estimate]:
+        """The parameters with their intervals."""
+        found = {}
+        for j, parameter in enumerate(self.law.parameters):
+            one = estimate(self.values[parameter.name], self.draws[:, j], self.level)
+            if parameter.open and one.high >= parameter.high:
+                one = Estimate(one.value, one.low, float("inf"), one.level, one.stderr)
+            found[parameter.name] = one
+        return found
+
+    @cached_property
+    def derived(self) -> dict[str, Estimate]:
+        """What follows from the parameters, with intervals."""
+        point = {name: np.array([value]) for name, value in self.values.items()}
+        draws = {name: self.draws[:, j] for j, name in enumerate(self.law.names)}
+        return {
+            derived.name: estimate(
+                float(derived.formula(point)[0]), derived.formula(draws), self.level
+            )
+            for derived in self.law.derived
+        }
+
+    def predict(
+        self, *, level: float = 0.9, new_run: bool = False, **inputs: Array | float
+    ) -> Prediction:
+        """Loss at the inputs, with an interval.
+
+        inputs: one for each of the law's (``params=..., tokens=...``), positive, of shapes that
+        broadcast. level: of the interval. new_run: False for the mean loss of such runs, True for
+        the loss of one new run, whose own luck (estimated from the runs fitted, as both what a
+        trunk shares and what a branch adds) is then included. Raises SpecError for other inputs.
+        """
+        if not 0 < level < 1:
+            raise SpecError(f"level is {level}; it is a probability such as .9.")
+        logs, shape = self.law.log_inputs(inputs)
+        value = self.law.formula(self.theta[None], logs)[0][0]
+        with np.errstate(all="ignore"):
+            draws = self.law.formula(self.draw_theta, logs)[0]
+        if new_run:
+            # The same stream at every call: a prediction does not change when asked again.
+            luck = np.random.default_rng([self.seed, 1]).normal(size=(len(draws), 2))
+            draws = draws + (self.draw_noise * luck).sum(axis=1, keepdims=True)
+        low, high = np.nanquantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+        factors = self._extrapolation(inputs)
+        notices = tuple(
+            Notice(
+                "extrapolation",
+                f"{name} is {factor:.3g} times outside the runs fitted; the interval holds only if "
+                "the law itself goes on so far.",
+            )
+            for name, factor in factors.items()
+            if factor > EXTRAPOLATION
+        )
+        value, low, high = (np.exp(part).reshape(shape) for part in (value, low, high))
+        return Prediction(value, low, high, level, factors, notices)
+
+    def _extrapolation(self, inputs: Mapping[str, Array | float]) -> dict[str, float]:
+        factors = {}
+        for name in self.law.inputs:
+            low, high, _ = self.ranges[name]
+            values = np.asarray(inputs[name], dtype=float)
+            factors[name] = max(1.0, float(values.max()) / high, low / float(values.min()))
+        return factors
+
+    def summary(self) -> str:
+        """The fit for a person at a terminal."""
+        from scalelab.fitting.summary import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from scalelab.fitting.summary import html
+
+        return html(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer of ``scalelab fit --json``: see "fit" in the guide; no number is infinite."""
+        return {
+            "law": self.law.name,
+            "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
+            "objective": _finite(self.objective),
+            "runs": self.runs,
+            "diagnosis": {
+                "starts": self.diagnosis.starts,
+                "starts_agreeing": self.diagnosis.starts_agreeing,
+                "condition_number": _finite(self.diagnosis.condition_number),
+                "warnings": [
+                    {"code": notice.code, "message": notice.message}
+                    for notice in self.diagnosis.warnings
+                ],
+            },
+            "derived": {name: one.to_dict() for name, one in self.derived.items()},
+            "conventions": dict(self.conventions),
+        }
+
+    def save(self, path: Path | str) -> Path:
+        """Write the fit as JSON, exactly: `load` gives the same bits."""
+        from scalelab.fitting.store import save
+
+        return save(self, Path(path))
+
+    @staticmethod
+    def load(path: Path | str, law: Law | None = None) -> Fit:
+        """Read a fit that `save` wrote. law: needed only for a law that is not in the registry."""
+        from scalelab.fitting.store import load
+
+        return load(Path(path), law)
+
+
+def estimate(value: float, draws: Array, level: float) -> Estimate:
+    """A value with the central interval of its draws (k,)."""
+    good = draws[~np.isnan(draws)]
+    probabilities = [0.5 - level / 2, 0.5 + level / 2, 0.15866, 0.84134]
+    # Two infinite draws have no mean, so quantiles are taken from among the draws.
+    ends = np.quantile(good, probabilities, method="inverted_cdf")
+    low, high, minus, plus = (float(end) for end in ends)
+    return Estimate(value, low, high, level, (plus - minus) / 2 if np.isfinite(plus) else plus)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,90 @@
+"""A fit in words and numbers, as text and as HTML from the same rows."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from scalelab.units import format_number
+
+if TYPE_CHECKING:
+    from scalelab.fitting.result import Fit
+
+_WIDTH = 88
+
+
+def _facts(fit: Fit) -> list[tuple[str, str]]:
+    facts = [("law", f"{fit.law.name}: {fit.law.equation}"), ("source", fit.law.reference)]
+    left = "".join(f", {count} {reason}" for reason, count in fit.left_out.items())
+    facts.append(("runs", f"{fit.runs} fitted{left}"))
+    facts += [
+        (name, f"{format_number(low, 3)} to {format_number(high, 3)}, {levels} levels")
+        for name, (low, high, levels) in fit.ranges.items()
+    ]
+    facts += [(f"{name} counted", rule) for name, rule in fit.conventions.items()]
+    between, within = fit.noise
+    facts += [
+        ("estimator", str(fit.estimator)),
+        ("intervals", f"{fit.level:.0%}, {fit.intervals}"),
+        ("objective", f"{fit.objective:.6g}"),
+        (
+            "noise (sd)",
+            f"{between:.2%} of loss shared by a {fit.intervals.by}, {within:.2%} of each run"
+            if between
+            else f"{within:.2%} of loss",
+        ),
+        ("starts", f"{fit.diagnosis.starts_agreeing} of {fit.diagnosis.starts} agree"),
+        ("condition", f"{fit.diagnosis.condition_number:.3g}"),
+    ]
+    return facts
+
+
+def _estimates(fit: Fit) -> list[tuple[str, str, str, str]]:
+    """Name, value with interval, standard error, meaning."""
+    meanings = {p.name: p.meaning for p in fit.law.parameters}
+    meanings |= {d.name: d.meaning for d in fit.law.derived}
+    return [
+        (name, str(one), format_number(one.stderr, 2), meanings[name])
+        for name, one in {**fit.parameters, **fit.derived}.items()
+    ]
+
+
+def text(fit: Fit) -> str:
+    """The summary for a terminal."""
+    lines = ["=" * _WIDTH]
+    lines += [f"{name:<16} {value}" for name, value in _facts(fit)]
+    lines.append("-" * _WIDTH)
+    head = ("parameter", f"value [{fit.level:.0%} interval]", "std. error", "meaning")
+    rows = [head, *_estimates(fit)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines += [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows
+    ]
+    if fit.diagnosis.warnings:
+        lines.append("-" * _WIDTH)
+        lines += [f"! {notice}" for notice in fit.diagnosis.warnings]
+    lines.append("=" * _WIDTH)
+    return "\n".join(lines)
+
+
+def html(fit: Fit) -> str:
+    """The summary for a notebook."""
+    facts = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
+        for name, value in _facts(fit)
+    )
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in _estimates(fit)
+    )
+    head = ("parameter", f"value [{fit.level:.0%} interval]", "std. error", "meaning")
+    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    notices = "".join(
+        f"<li><b>{escape(notice.code)}</b>: {escape(notice.message)}</li>"
+        for notice in fit.diagnosis.warnings
+    )
+    warnings = f"<ul>{notices}</ul>" if notices else ""
+    return (
+        f"<div class='scalelab-fit'><table>{facts}</table>"
+        f"<table><tr>{titles}</tr>{rows}</table>{warnings}</div>"
+    )

@@ -1,0 +1,5 @@
+"""The networks."""
+
+from scalelab.models.transformer import Transformer
+
+__all__ = ["Transformer"]

@@ -1,0 +1,196 @@
+"""The main job: prepare text, measure, plan, train, fit, check on the held-out size, report.
+
+Everything is kept in one folder, and what is decided is written down before it is acted on: the
+same call on the same folder goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+from scalelab.conclude import conclude
+from scalelab.corpus import Corpus, CorpusSpec, prepare
+from scalelab.errors import RecordError
+from scalelab.execution.execute import Observer, execute
+from scalelab.execution.pool import Pool
+from scalelab.settings import RunSettings
+from scalelab.studies.decide import Decisions, decide, ladder_of, sketch
+from scalelab.studies.ladder import Ladder
+from scalelab.studies.result import StudyResult
+from scalelab.training.records import read_json, write_json
+from scalelab.units import format_count, format_duration, format_flop, parse_budget
+from scalelab.version import __version__
+
+
+class Watcher(Observer, Protocol):
+    """An observer that is also told of stages and of what was decided."""
+
+    def stage(self, name: str, jobs: int) -> None:
+        """A stage of `jobs` runs begins."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+    def encoding(self, what: str, done: int, total: int | None) -> None:
+        """The corpus is being prepared."""
+
+
+def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
+    """The main job -> what was found, and the path of the report.
+
+    Raises an InputError for settings that cannot be used; leaves on KeyboardInterrupt with every
+    run's checkpoint written.
+    """
+    from scalelab.report import write
+
+    began = time.monotonic()
+    budget = parse_budget(settings.budget)
+    study = open_study(settings)
+    corpus = prepare_corpus(settings, watcher)
+    with Pool(settings.workers) as pool:
+        decisions = _recall(study)
+        if decisions is None:
+            watcher.note(f"measuring on {pool.size} x {pool.device_name}")
+            decisions = decide(
+                study / "probes",
+                corpus,
+                budget,
+                settings,
+                pool,
+                watcher,
+                elapsed=lambda: time.monotonic() - began,
+            )
+            write_json(study / "plan.json", decisions.to_dict())
+        ladder = ladder_of(decisions, str(corpus.folder))
+        for line in describe(decisions, ladder):
+            watcher.note(line)
+        watcher.stage("training", len(ladder.jobs))
+        failures = execute(study, ladder.jobs, pool, watcher)
+        machine = machine_facts(pool)
+    watcher.stage("fitting", 0)
+    found = conclude(
+        study,
+        ladder,
+        decisions,
+        corpus,
+        failures=failures,
+        settings={key: str(value) for key, value in asdict(settings).items()},
+        machine=machine,
+        command=command_of(settings),
+    )
+    report = write(found, study / "report.html")
+    return found, report
+
+
+def plan(settings: RunSettings, watcher: Watcher) -> tuple[Decisions, Ladder]:
+    """What `run` would do, with the speed measured and the rest assumed; nothing is kept."""
+    import tempfile
+
+    budget = parse_budget(settings.budget)
+    corpus = prepare_corpus(settings, watcher)
+    with tempfile.TemporaryDirectory() as folder, Pool(settings.workers) as pool:
+        decisions = sketch(Path(folder), corpus, budget, settings, pool, watcher)
+    return decisions, ladder_of(decisions, str(corpus.folder))
+
+
+def prepare_corpus(settings: RunSettings, watcher: Watcher) -> Corpus:
+    """The corpus of the settings, prepared now or before."""
+    spec = CorpusSpec(paths=settings.text, hf=settings.hf, tokenizer=settings.tokenizer)
+    corpus = prepare(spec, cache_folder(), watcher.encoding)
+    for notice in corpus.notices:
+        watcher.note(f"note: {notice}")
+    return corpus
+
+
+def cache_folder() -> Path:
+    """Where prepared corpora are kept: SCALELAB_CACHE, else the user's cache folder."""
+    named = os.environ.get("SCALELAB_CACHE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "scalelab"
+
+
+def open_study(settings: RunSettings) -> Path:
+    """The study's folder with its study.json; RecordError when other settings stand there."""
+    study = settings.folder()
+    record = study / "study.json"
+    wanted = {
+        key: value for key, value in asdict(settings).items() if key not in ("out", "workers")
+    }
+    wanted["text"] = [str(Path(path).resolve()) for path in settings.text]
+    if record.exists():
+        there = read_json(record).get("settings", {})
+        changed = sorted(key for key in wanted if there.get(key) != wanted[key])
+        if changed:
+            differences = ", ".join(f"{key} {there.get(key)!r}" for key in changed)
+            raise RecordError(
+                f"{study} holds a study with {differences}; asked for now: "
+                + ", ".join(f"{key} {wanted[key]!r}" for key in changed)
+                + ". Choose another --out, or delete that folder."
+            )
+        return study
+    try:
+        study.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"cannot make the folder {study}: {error.strerror or error}. Choose another --out."
+        ) from error
+    write_json(
+        record,
+        {
+            "settings": wanted,
+            "scalelab": __version__,
+            "python": platform.python_version(),
+            "argv": sys.argv,
+        },
+    )
+    return study
+
+
+def _recall(study: Path) -> Decisions | None:
+    path = study / "plan.json"
+    return Decisions.from_dict(read_json(path)) if path.exists() else None
+
+
+def describe(decisions: Decisions, ladder: Ladder) -> list[str]:
+    """The plan as lines: every choice with its reason, then sizes, tokens, cost."""
+    lines = [f"{c.name}: {c.value} - {c.reason} ({c.source})" for c in decisions.choices]
+    lines += [f"note: {notice}" for notice in decisions.notices]
+    runs = sum(job.spec.kind == "run" for job in ladder.jobs)
+    lines.append(
+        f"plan: {runs} runs, {format_count(ladder.trained_tokens)} tokens "
+        f"({format_count(ladder.separate_tokens)} as separate runs), "
+        f"{format_flop(ladder.flops)}, about {format_duration(ladder.seconds)}"
+    )
+    return lines
+
+
+def machine_facts(pool: Pool) -> dict[str, str]:
+    """What trained: for the report."""
+    return {
+        "device": pool.device_name,
+        "processes": f"{pool.size} with {pool.threads} thread(s) each",
+        "torch": pool.torch_version,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def command_of(settings: RunSettings) -> str:
+    """The command line that asks for these settings."""
+    default = RunSettings()
+    words = ["scalelab", "run"]
+    for name, value in asdict(settings).items():
+        if value == getattr(default, name):
+            continue
+        words.append("--" + name.replace("_", "-"))
+        words += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+    return shlex.join(words)

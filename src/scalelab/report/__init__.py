@@ -1,0 +1,7 @@
+"""Figures and the page: what a study found, as files that open anywhere."""
+
+from scalelab.report.figures import FIGURES, Figure
+from scalelab.report.headline import Finding, headline
+from scalelab.report.page import write
+
+__all__ = ["FIGURES", "Figure", "Finding", "headline", "write"]

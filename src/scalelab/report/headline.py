@@ -1,0 +1,118 @@
+"""What was found, in five lines: the same words on the page and on the terminal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalelab.report.figures import base
+from scalelab.report.figures.check import residual_rows
+from scalelab.units import format_count, format_estimate, format_number
+
+if TYPE_CHECKING:
+    from scalelab.studies.result import StudyResult
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the headline: a short label and a sentence or two."""
+
+    label: str
+    text: str
+
+
+def headline(result: StudyResult) -> tuple[Finding, ...]:
+    """Held-out prediction, exponents, compute-optimal split, savings, and what limits them."""
+    return (
+        Finding("Prediction", _prediction(result)),
+        Finding("Exponents", _exponents(result)),
+        Finding("Allocation", _allocation(result)),
+        Finding("Saved", _saved(result)),
+        Finding("Caveats", _caveats(result)),
+    )
+
+
+def _prediction(result: StudyResult) -> str:
+    held = result.held_out
+    if not held:
+        return f"No prediction to check: {base.why_missing(result, 'held_out')}."
+    last = max(held, key=lambda run: (run.params, run.tokens))
+    worst = max(abs(run.relative_error) for run in held)
+    predicted = last.predicted
+    interval = format_estimate(predicted.value, predicted.low, predicted.high)
+    covered = sum(run.covered for run in held)
+    others = (
+        f" All {len(held)} held-out runs: within {worst:.1%}, {covered} inside their interval."
+        if len(held) > 1
+        else f" The measured loss lies {'in' if covered else 'outside'} the interval."
+    )
+    return (
+        f"{format_count(last.params)} parameters on {format_count(last.tokens)} tokens, a size the "
+        f"fit has not seen: predicted {interval} ({predicted.level:.0%}), measured "
+        f"{last.measured:.4f} nats/token, {last.relative_error:+.1%}.{others}"
+    )
+
+
+def _exponents(result: StudyResult) -> str:
+    fit = base.surface(result)
+    if fit is None:
+        return base.why_no_surface(result)
+    names = [n for n in ("alpha", "beta", "alpha_N", "alpha_D", "E") if n in fit.parameters]
+    words = {"alpha": "N", "beta": "D", "alpha_N": "N", "alpha_D": "D", "E": "floor"}
+    listed = []
+    for name in names:
+        estimate = fit.parameters[name]
+        shown = format_estimate(estimate.value, estimate.low, estimate.high)
+        listed.append(f"{name} ({words[name]}) {shown}")
+    level = fit.parameters[names[0]].level if names else 0.9
+    return f"{base.form_name(fit)}: {'; '.join(listed)} ({level:.0%} intervals)."
+
+
+def _allocation(result: StudyResult) -> str:
+    fit = base.surface(result)
+    exponent = fit.derived.get("N_opt_exponent") if fit else None
+    if fit is None or exponent is None:
+        return "No compute-optimal split: no fit gives one."
+    shown = format_estimate(exponent.value, exponent.low, exponent.high)
+    ends = [1 - end if end is not None else None for end in (exponent.high, exponent.low)]
+    data = format_estimate(1 - exponent.value, *ends)
+    return (
+        f"The best size grows as a power of compute, exponent {shown}, and its data with exponent "
+        f"{data} (C = 6 N D). Kaplan et al. 2020: 0.73 and 0.27; Hoffmann et al. 2022: about 0.5."
+    )
+
+
+def _saved(result: StudyResult) -> str:
+    trained = result.savings.get("tokens_trained", 0.0)
+    separate = result.savings.get("tokens_if_separate", 0.0)
+    if not (trained > 0 and separate > 0):
+        return "No stable trunk was shared, so nothing was saved against separate runs."
+    return (
+        f"Short decays branched off one stable trunk per size: {format_count(trained)} tokens "
+        f"trained instead of {format_count(separate)} in separate runs, "
+        f"{max(0.0, 1 - trained / separate):.0%} less."
+    )
+
+
+def _caveats(result: StudyResult) -> str:
+    parts = []
+    fitted = [row["residual"] for row in residual_rows(result) if not row["held_out"]]
+    if fitted:
+        scatter = math.sqrt(sum(value**2 for value in fitted) / len(fitted))
+        parts.append(
+            f"{len(fitted)} runs fitted; they scatter {format_number(scatter, 2)}% about the fit"
+        )
+    if "status" in result.runs.columns:
+        for status in ("diverged", "failed", "running"):
+            names = result.runs.filter(result.runs["status"] == status)["run"].to_list()
+            if names:
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                shown = ", ".join(names[:3]) + more
+                parts.append(f"{len(names)} {status}, left out: {shown}")
+    fit = base.surface(result)
+    warnings = list(fit.diagnosis.warnings) if fit else []
+    codes = list(dict.fromkeys(notice.code for notice in [*warnings, *result.notices]))
+    if codes:
+        parts.append(f"notices: {', '.join(codes)}")
+    return ". ".join(part[0].upper() + part[1:] for part in parts) + "." if parts else "None noted."

@@ -1,0 +1,85 @@
+"""What a study is asked for: the fields are the command line, the TOML file and the record."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalelab.errors import SpecError
+from scalelab.units import parse_budget
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """A study: text, budget and folder. Every default is explained by `scalelab run --dry-run`."""
+
+    text: tuple[str, ...] = ()
+    """Files and folders of text (.txt .md .py ..., .gz, .zst, .jsonl, .parquet). Default: the
+    source and documentation of the Python installation that runs this."""
+    hf: str | None = None
+    """A data set of the Hugging Face hub by name, instead of --text."""
+    budget: str = "8m"
+    """What the whole study may spend: wall time (10m, 1h30m) or training compute (1e15flop)."""
+    out: str | None = None
+    """Folder of the study. The same command on the same folder goes on where it stopped."""
+    tokenizer: str = "bytes"
+    """bytes, bpe:SIZE (trained on the text), or a tokenizer.json."""
+    context: int = 128
+    """Tokens that a model sees at once."""
+    sizes: int = 8
+    """Sizes of the ladder; the largest is held out and predicted."""
+    data_sizes: int = 3
+    """Data sizes of each size, branching off one trunk; each is twice the one before."""
+    seed: int = 0
+    """Of the initial parameters and the order of the data."""
+    workers: int | None = None
+    """Processes that train at the same time (default: one per core; on a GPU one)."""
+
+    def folder(self) -> Path:
+        """Where the study is kept."""
+        if self.out is not None:
+            return Path(self.out)
+        source = self.hf or (Path(self.text[0]).resolve().name if self.text else "python")
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in source)
+        return Path("runs") / f"{name}-{self.budget.replace(' ', '')}"
+
+    def __post_init__(self) -> None:
+        """Refuse what no study can do."""
+        for name, least in (("context", 8), ("sizes", 5), ("data_sizes", 3), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise SpecError(
+                    f"{name.replace('_', '-')} is {getattr(self, name)}; at least {least} is "
+                    "needed."
+                )
+        if self.workers is not None and self.workers < 1:
+            raise SpecError(f"workers is {self.workers}; at least 1 is needed.")
+        if self.text and self.hf:
+            raise SpecError("both --text and --hf are given; a study reads one of them.")
+        parse_budget(self.budget)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings of a TOML file; SpecError names what is unknown or of the wrong type."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is not TOML: {error}") from error
+    known = {field.name: field for field in dataclasses.fields(RunSettings)}
+    settings: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise SpecError(f"{path}: unknown setting {key!r}; known are {', '.join(known)}.")
+        if name == "text":
+            value = (value,) if isinstance(value, str) else tuple(value)
+        kinds = {"text": tuple, "context": int, "sizes": int, "data_sizes": int, "seed": int}
+        kind = int if name == "workers" else kinds.get(name, str)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise SpecError(f"{path}: {key} is {value!r}; {kind.__name__} is expected.")
+        settings[name] = value
+    return settings

@@ -1,0 +1,434 @@
+"""What a study decides before it trains: sizes, batch, learning rates, data sizes, each with why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from scalelab.corpus import Corpus
+from scalelab.counting import TransformerShape, flops_per_token
+from scalelab.errors import Notice, SpecError
+from scalelab.execution.execute import Observer
+from scalelab.execution.pool import Pool
+from scalelab.execution.study import specs
+from scalelab.studies import probe
+from scalelab.studies.ladder import (
+    DECAY,
+    MIN_STEPS,
+    Ladder,
+    LadderSpec,
+    Rung,
+    build,
+    fit_budget,
+    smallest,
+)
+from scalelab.studies.result import Choice
+from scalelab.studies.sizes import WIDTHS, rungs, shape_of_width, size_of
+from scalelab.units import Budget, format_count
+
+SPAN = 110.0
+"""Ratio of the largest size to the smallest: two decades and a little."""
+
+TWO_DECADES = 100.0
+
+LEAST_SIZES = 5
+"""A law with a floor and an exponent needs four sizes to be checked, and one to be held out."""
+
+TOKENS_PER_PARAMETER = 2.0
+"""The largest size gets at least this many tokens a parameter at its largest data size; a larger
+model on fewer would be far from the compute frontier (paper: Hoffmann et al. 2022, about 20 at the
+optimum for BPE tokens). (assumed)"""
+
+SAFETY = 0.88
+"""Share of the remaining time that the plan fills: machines are not equally fast for minutes."""
+
+CLOSING_SECONDS = 15.0
+"""Fits and report at the end. (measured)"""
+
+PROBE_SHARE = 8
+"""The probe of the learning rate trains on the largest data size divided by this."""
+
+SCAN_WIDTHS = ((16, 64), (256,), (1024,), (2048,))
+"""Where the speed of the machine is measured first, until a size is out of reach."""
+
+
+class Settings(Protocol):
+    """The settings that decisions depend on."""
+
+    @property
+    def context(self) -> int:
+        """Tokens of a sequence."""
+
+    @property
+    def sizes(self) -> int:
+        """Sizes of the ladder."""
+
+    @property
+    def data_sizes(self) -> int:
+        """Data sizes of each size."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of every run."""
+
+
+class Watcher(Observer, Protocol):
+    """Who is told of stages."""
+
+    def stage(self, name: str, jobs: int) -> None:
+        """A stage begins."""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Everything that was decided; with the corpus it determines every run.
+
+    widths, speeds, rates: of each size, smallest first. steps: of the largest data size.
+    """
+
+    widths: tuple[int, ...]
+    speeds: tuple[float, ...]
+    rates: tuple[float, ...]
+    context: int
+    vocabulary: int
+    steps: int
+    batch_tokens: int
+    data_sizes: int
+    corpus_tokens: int
+    seed: int
+    workers: int
+    choices: tuple[Choice, ...]
+    notices: tuple[Notice, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as plan.json holds them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Decisions:
+        """The inverse of `to_dict`."""
+        plain = dict(values)
+        plain["choices"] = tuple(Choice(**choice) for choice in values["choices"])
+        plain["notices"] = tuple(Notice(**notice) for notice in values["notices"])
+        for name in ("widths", "speeds", "rates"):
+            plain[name] = tuple(values[name])
+        return cls(**plain)
+
+
+def ladder_of(decisions: Decisions, corpus: str) -> Ladder:
+    """The ladder that the decisions describe."""
+    sizes = [
+        Rung(shape_of_width(width, decisions.context, decisions.vocabulary), speed, rate)
+        for width, speed, rate in zip(
+            decisions.widths, decisions.speeds, decisions.rates, strict=True
+        )
+    ]
+    spec = LadderSpec(
+        corpus=corpus,
+        corpus_tokens=decisions.corpus_tokens,
+        batch_tokens=decisions.batch_tokens,
+        data_sizes=decisions.data_sizes,
+        seed=decisions.seed,
+        workers=decisions.workers,
+    )
+    return build(sizes, decisions.steps, spec)
+
+
+def decide(
+    folder: Path,
+    corpus: Corpus,
+    budget: Budget,
+    settings: Settings,
+    pool: Pool,
+    watcher: Watcher,
+    elapsed: Callable[[], float],
+) -> Decisions:
+    """Measure speed, noise scale and learning rates, and size the ladder to what is left.
+
+    folder: where the probes are kept. elapsed: seconds since the study began. Raises SpecError
+    when the budget is too small for any ladder, saying how much would do.
+    """
+    first = sketch(folder, corpus, budget, settings, pool, watcher)
+    shapes = [shape_of_width(w, first.context, first.vocabulary) for w in first.widths]
+    speeds = dict(zip(first.widths, first.speeds, strict=True))
+    middle = shapes[len(shapes) // 2]
+    watcher.stage("measuring the gradient noise scale", 1)
+    noise = probe.measure_noise_scale(
+        folder,
+        middle,
+        str(corpus.folder),
+        first.batch_tokens,
+        tokens=first.steps * first.batch_tokens // PROBE_SHARE,
+        speed=speeds[middle.d_model],
+        pool=pool,
+        observer=watcher,
+    )
+    batch = probe.choose_batch(
+        noise, middle, least=4 * first.context, most=_largest_batch(corpus, settings)
+    )
+    if batch != first.batch_tokens:
+        watcher.stage("measuring speed at that batch", len(shapes))
+        speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
+    probed = [shapes[0], middle, shapes[-2]]
+    probe_tokens = first.steps * first.batch_tokens // PROBE_SHARE
+    watcher.stage("probing the learning rate", 3 * len(probed))
+    tried = probe.probe_learning_rates(
+        folder,
+        probed,
+        str(corpus.folder),
+        batch,
+        probe_tokens,
+        speeds,
+        settings.seed,
+        pool,
+        watcher,
+    )
+    best = {shape.d_model: (shape, probe.best_rate(tried[shape.d_model])) for shape in probed}
+    intercept, slope = probe.rate_law(best)
+    rates = {
+        shape.d_model: math.exp(intercept + slope * math.log(size_of(shape))) for shape in shapes
+    }
+    remaining = _remaining(budget, folder, elapsed())
+    spec = _ladder_spec(corpus, batch, settings, pool)
+    sizes = [Rung(shape, speeds[shape.d_model], rates[shape.d_model]) for shape in shapes]
+    ladder = fit_budget(sizes, remaining, spec)
+    if ladder is None:
+        raise SpecError(
+            f"{remaining} of the budget is left for training, less than the smallest ladder of "
+            "these sizes needs. Give a larger --budget."
+        )
+    choices = (
+        *_size_choices(sizes, ladder, pool),
+        Choice(
+            "batch",
+            f"{batch:,} tokens",
+            f"the gradient noise scale at N = {format_count(size_of(middle))} is "
+            + (f"{format_count(noise)} tokens" if noise else "lost in its own noise")
+            + f"; the batch is the power of two near that over {probe.NOISE_PER_BATCH:g}",
+            "measured",
+        ),
+        Choice(
+            "learning rate",
+            f"{sizes[0].lr:.3g} to {sizes[-1].lr:.3g}",
+            "bracketed by short runs of "
+            + ", ".join(
+                f"N = {format_count(size_of(shape))} (best {rate:.3g})"
+                for shape, rate in best.values()
+            )
+            + f"; between and beyond them lr ~ N^{slope:.2f}",
+            "measured",
+        ),
+        *_fixed_choices(corpus, sizes[0].shape),
+    )
+    return _decisions(sizes, ladder, spec, choices)
+
+
+def sketch(
+    folder: Path,
+    corpus: Corpus,
+    budget: Budget,
+    settings: Settings,
+    pool: Pool,
+    watcher: Watcher,
+) -> Decisions:
+    """Measure only the speed of each size; batch and learning rates assumed: what a dry run says."""
+    context, vocabulary = settings.context, corpus.vocabulary
+    batch = max(context, min(8 * context, _largest_batch(corpus, settings)))
+    watcher.stage("measuring how fast this machine is", len(SCAN_WIDTHS) + 1)
+    scan: dict[int, float] = {}
+    for widths in SCAN_WIDTHS:
+        shapes = [shape_of_width(width, context, vocabulary) for width in widths]
+        scan |= probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 0.5, pool, watcher)
+        if _out_of_reach(scan[widths[-1]], size_of(shapes[-1]), budget):
+            break
+    share = budget.amount * 0.7 if budget.unit == "seconds" else budget.amount * 0.8
+    available = Budget(budget.unit, share)
+    spec = _ladder_spec(corpus, batch, settings, pool)
+    shapes = _choose_sizes(scan, available, spec, context, vocabulary, settings.sizes)
+    watcher.stage("measuring the speed of each size", len(shapes))
+    speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
+    sizes = [Rung(s, speeds[s.d_model], probe.first_guess(s)) for s in shapes]
+    # Speeds of a noisy machine differ between two measurements: at worst the smallest ladder.
+    ladder = fit_budget(sizes, available, spec) or smallest(sizes, spec)
+    choices = (
+        *_size_choices(sizes, ladder, pool),
+        Choice("batch", f"{batch:,} tokens", "a run measures the noise scale first", "assumed"),
+        Choice(
+            "learning rate",
+            f"{sizes[0].lr:.3g} to {sizes[-1].lr:.3g}",
+            "inverse in the width; a run brackets the optimum first",
+            "assumed",
+        ),
+        *_fixed_choices(corpus, sizes[0].shape),
+    )
+    return _decisions(sizes, ladder, spec, choices)
+
+
+def _choose_sizes(
+    scan: Mapping[int, float],
+    budget: Budget,
+    spec: LadderSpec,
+    context: int,
+    vocabulary: int,
+    count: int,
+) -> list[TransformerShape]:
+    """The largest ladder of sizes whose top still gets TOKENS_PER_PARAMETER within the budget.
+
+    scan: tokens per second at a few widths; between them the time per token is taken to be linear
+    in the FLOP per token. Where no ladder of two decades reaches that ratio, the one that comes
+    nearest; where none is affordable, fewer decades.
+    """
+    flops = [flops_per_token(shape_of_width(w, context, vocabulary)) for w in scan]
+    seconds = [1 / speed for speed in scan.values()]
+    affordable: list[tuple[float, float, list[TransformerShape]]] = []
+    cheapest = math.inf
+    for width in reversed(WIDTHS[4:]):
+        shapes = rungs(shape_of_width(width, context, vocabulary), count, SPAN)
+        if len(shapes) < LEAST_SIZES:
+            continue
+        sizes = [Rung(s, 1 / _interpolate(flops_per_token(s), flops, seconds), 1.0) for s in shapes]
+        ladder = fit_budget(sizes, budget, spec)
+        if ladder is None:
+            least = smallest(sizes, spec)
+            cheapest = min(cheapest, least.seconds if budget.unit == "seconds" else least.flops)
+            continue
+        ratio = ladder.tokens[-1] / size_of(shapes[-1])
+        span = size_of(shapes[-1]) / size_of(shapes[0])
+        if ratio >= TOKENS_PER_PARAMETER:
+            if span >= TWO_DECADES or not affordable:
+                return shapes
+            break
+        affordable.append((ratio, span, shapes))
+    wide = [entry for entry in affordable if entry[1] >= TWO_DECADES]
+    if not affordable:
+        raise SpecError(
+            f"the budget leaves {budget} for training; the smallest ladder needs "
+            f"{Budget(budget.unit, cheapest)} on this machine. Give a larger --budget."
+        )
+    return max(wide or affordable, key=lambda entry: entry[0])[2]
+
+
+def _interpolate(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
+    """Piecewise linear through the points, continued with the last slope, never falling."""
+    if x > xs[-1] and len(xs) > 1:
+        slope = max(0.0, (ys[-1] - ys[-2]) / (xs[-1] - xs[-2]))
+        return ys[-1] + slope * (x - xs[-1])
+    return float(np.interp(x, xs, np.maximum.accumulate(ys)))
+
+
+def _out_of_reach(speed: float, size: int, budget: Budget) -> bool:
+    """Whether training a size on TOKENS_PER_PARAMETER would alone take more than the budget."""
+    tokens = TOKENS_PER_PARAMETER * size
+    cost = tokens / speed if budget.unit == "seconds" else 6.0 * size * tokens
+    return cost > budget.amount
+
+
+def _remaining(budget: Budget, folder: Path, elapsed: float) -> Budget:
+    if budget.unit == "seconds":
+        return Budget("seconds", max(1.0, (budget.amount - elapsed - CLOSING_SECONDS) * SAFETY))
+    spent = sum(
+        flops_per_token(spec.shape) * spec.tokens for spec in specs(folder) if spec.kind != "speed"
+    )
+    return Budget("flop", max(1.0, budget.amount - spent))
+
+
+def _ladder_spec(corpus: Corpus, batch: int, settings: Settings, pool: Pool) -> LadderSpec:
+    return LadderSpec(
+        corpus=str(corpus.folder),
+        corpus_tokens=corpus.train.tokens,
+        batch_tokens=batch,
+        data_sizes=settings.data_sizes,
+        seed=settings.seed,
+        workers=pool.size,
+    )
+
+
+def _largest_batch(corpus: Corpus, settings: Settings) -> int:
+    """The largest batch that still makes the smallest data size MIN_STEPS steps of this corpus."""
+    most = corpus.train.tokens // (MIN_STEPS << (settings.data_sizes - 1))
+    return max(settings.context, most // settings.context * settings.context)
+
+
+def _size_choices(sizes: Sequence[Rung], ladder: Ladder, pool: Pool) -> tuple[Choice, ...]:
+    speeds = ", ".join(
+        f"{format_count(size_of(rung.shape))} at {format_count(rung.speed)}/s" for rung in sizes
+    )
+    least, most = size_of(sizes[0].shape), size_of(sizes[-1].shape)
+    return (
+        Choice(
+            "sizes",
+            f"{len(sizes)} from {format_count(least)} to {format_count(most)} parameters",
+            f"the widest ladder whose largest size still gets {TOKENS_PER_PARAMETER:g} tokens a "
+            f"parameter at the measured speeds ({pool.size} process(es), tokens a second each: "
+            f"{speeds})",
+            "measured",
+        ),
+        Choice(
+            "data sizes",
+            ", ".join(format_count(tokens) for tokens in ladder.tokens) + " tokens",
+            "all of the corpus, once" if ladder.capped else "what the budget leaves, halved",
+            "measured",
+        ),
+    )
+
+
+def _fixed_choices(corpus: Corpus, shape: TransformerShape) -> tuple[Choice, ...]:
+    return (
+        Choice(
+            "schedule",
+            f"warm-up, stable, decay over the last {DECAY:.0%}",
+            "short decays branch off one stable trunk, so that a size gives several data sizes",
+            "paper",
+        ),
+        Choice(
+            "model",
+            f"{shape.n_layer} layers up to width 256, rotary positions, context {shape.context}, "
+            f"{corpus.tokenizer} tokens",
+            "one depth keeps small sizes on one curve; rotary positions learned faster than "
+            "learned ones in short runs (docs/LOG.md)",
+            "measured",
+        ),
+    )
+
+
+def _decisions(
+    sizes: Sequence[Rung], ladder: Ladder, spec: LadderSpec, choices: tuple[Choice, ...]
+) -> Decisions:
+    notices = []
+    span = size_of(sizes[-1].shape) / size_of(sizes[0].shape)
+    if span < TWO_DECADES:
+        notices.append(
+            Notice(
+                "narrow-ladder",
+                f"the sizes span a factor of {span:.0f}, less than two decades, which is what "
+                "this budget pays for; exponents in N will be uncertain. Give a larger --budget.",
+            )
+        )
+    if ladder.capped:
+        notices.append(
+            Notice(
+                "corpus-is-the-limit",
+                f"one pass of the corpus has {format_count(spec.corpus_tokens)} tokens: the "
+                "largest data size is that, and the budget is not used up. Give more text.",
+            )
+        )
+    return Decisions(
+        widths=tuple(rung.shape.d_model for rung in sizes),
+        speeds=tuple(rung.speed for rung in sizes),
+        rates=tuple(rung.lr for rung in sizes),
+        context=sizes[0].shape.context,
+        vocabulary=sizes[0].shape.vocabulary,
+        steps=ladder.tokens[-1] // spec.batch_tokens,
+        batch_tokens=spec.batch_tokens,
+        data_sizes=spec.data_sizes,
+        corpus_tokens=spec.corpus_tokens,
+        seed=spec.seed,
+        workers=spec.workers,
+        choices=choices,
+        notices=tuple(notices),
+    )

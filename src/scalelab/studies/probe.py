@@ -1,0 +1,222 @@
+"""Short runs that decide what a ladder must know: speed, batch, learning rate.
+
+At small scale the habits of large models fail: the best rate of a model of width 32 is a hundred
+times that of a large one, and a batch of 4,096 tokens is already too large. So each is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from scalelab.counting import TransformerShape
+from scalelab.errors import TrainingError
+from scalelab.execution.execute import Job, Observer, execute
+from scalelab.execution.pool import Pool
+from scalelab.execution.study import result
+from scalelab.studies.sizes import size_of
+from scalelab.training.spec import TrainSpec
+from scalelab.units import format_count
+
+LR_AT_WIDTH_64 = 8e-3
+"""Where the search for the learning rate starts, times 64 / d_model. (measured: docs/LOG.md)"""
+
+NOISE_PER_BATCH = 4.0
+"""The batch is the noise scale over this, so that few steps are lost to averaging what needs no
+averaging; at B = B_noise / 4 a run needs 25% more tokens than at B -> 0 by McCandlish et al. 2018,
+equation 2.11, and is short of steps at twice that. (measured: docs/LOG.md)"""
+
+
+def first_guess(shape: TransformerShape) -> float:
+    """The learning rate that the probe begins with: inverse in the width (Yang et al. 2022)."""
+    return LR_AT_WIDTH_64 * 64 / shape.d_model
+
+
+def measure_speeds(
+    study: Path,
+    shapes: Sequence[TransformerShape],
+    corpus: str,
+    batch_tokens: int,
+    seconds: float,
+    pool: Pool,
+    observer: Observer,
+) -> dict[int, float]:
+    """Tokens per second of one process by width, all processes busy."""
+    jobs = [
+        Job(
+            TrainSpec(
+                run=f"speed-w{shape.d_model}-b{batch_tokens}",
+                shape=shape,
+                corpus=corpus,
+                batch_tokens=batch_tokens,
+                steps=1_000_000,
+                lr=1e-3,
+                noise_every=0,
+                kind="speed",
+            ),
+            seconds,
+        )
+        for shape in shapes
+    ]
+    _execute(study, jobs, pool, observer)
+    return {
+        job.spec.shape.d_model: _outcome(study, job.spec.run)["tokens_per_second"] for job in jobs
+    }
+
+
+def measure_noise_scale(
+    study: Path,
+    shape: TransformerShape,
+    corpus: str,
+    batch_tokens: int,
+    tokens: int,
+    speed: float,
+    pool: Pool,
+    observer: Observer,
+) -> float | None:
+    """The gradient noise scale in tokens, over the second half of a short run at constant rate."""
+    spec = TrainSpec(
+        run=f"noise-w{shape.d_model}-b{batch_tokens}",
+        shape=shape,
+        corpus=corpus,
+        batch_tokens=batch_tokens,
+        steps=max(100, tokens // batch_tokens),
+        lr=first_guess(shape) / 2,
+        schedule="constant",
+        noise_every=4,
+        noise_parts=8,
+        curve_points=0,
+        eval_tokens=8 * shape.context,
+    )
+    _execute(study, [Job(spec, tokens / speed)], pool, observer)
+    value: float | None = _outcome(study, spec.run)["noise_scale"]
+    return value
+
+
+def choose_batch(noise: float | None, shape: TransformerShape, least: int, most: int) -> int:
+    """The power of two times the context nearest below noise / NOISE_PER_BATCH, within bounds.
+
+    least, most: tokens. An unmeasurable noise scale (None) gives the least.
+    """
+    batch = least
+    while batch * 2 <= most and noise is not None and batch * 2 <= noise / NOISE_PER_BATCH * 1.5:
+        batch *= 2
+    return max(batch, shape.context)
+
+
+def probe_learning_rates(
+    study: Path,
+    shapes: Sequence[TransformerShape],
+    corpus: str,
+    batch_tokens: int,
+    tokens: int,
+    speeds: Mapping[int, float],
+    seed: int,
+    pool: Pool,
+    observer: Observer,
+) -> dict[int, list[tuple[float, float | None]]]:
+    """Final losses of short runs at rates that bracket the best, by width: [(lr, loss), ...].
+
+    Rates are powers of two times the first guess; the search goes on while the best is at an end,
+    for at most four more. A diverged run has loss None.
+    """
+    tried: dict[int, dict[int, float | None]] = {shape.d_model: {} for shape in shapes}
+    wanted = {shape.d_model: [-1, 0, 1] for shape in shapes}
+    for _round in range(5):
+        jobs = []
+        for shape in shapes:
+            for power in wanted[shape.d_model]:
+                spec = _probe_spec(shape, corpus, batch_tokens, tokens, seed, power)
+                jobs.append(Job(spec, tokens / speeds[shape.d_model]))
+        _execute(study, jobs, pool, observer)
+        for shape in shapes:
+            width = shape.d_model
+            for power in wanted[width]:
+                run = _probe_spec(shape, corpus, batch_tokens, tokens, seed, power).run
+                outcome = _outcome(study, run)
+                finished = outcome["status"] == "finished"
+                tried[width][power] = outcome["loss"] if finished else None
+            wanted[width] = _next_powers(tried[width])
+        if not any(wanted.values()):
+            break
+    return {
+        shape.d_model: [
+            (first_guess(shape) * 2.0**power, loss)
+            for power, loss in sorted(tried[shape.d_model].items())
+        ]
+        for shape in shapes
+    }
+
+
+def _next_powers(tried: Mapping[int, float | None]) -> list[int]:
+    done = {power: loss for power, loss in tried.items() if loss is not None}
+    if not done:
+        return [min(tried) - 2, min(tried) - 1]
+    best = min(done, key=lambda power: done[power])
+    if best == min(tried):
+        return [best - 1]
+    if best == max(tried):
+        return [best + 1]
+    return []
+
+
+def _probe_spec(
+    shape: TransformerShape, corpus: str, batch_tokens: int, tokens: int, seed: int, power: int
+) -> TrainSpec:
+    steps = max(40, tokens // batch_tokens)
+    return TrainSpec(
+        run=f"lr-w{shape.d_model}-b{batch_tokens}-t{format_count(steps * batch_tokens)}-p{power:+d}",
+        shape=shape,
+        corpus=corpus,
+        batch_tokens=batch_tokens,
+        steps=steps,
+        lr=first_guess(shape) * 2.0**power,
+        warmup_steps=max(10, steps // 10),
+        noise_every=0,
+        curve_points=0,
+        eval_tokens=32_768,
+        seed=seed,
+    )
+
+
+def best_rate(tried: Sequence[tuple[float, float | None]]) -> float:
+    """The rate at the least loss: of a parabola in log lr through the best and its neighbours."""
+    points = [(math.log(lr), loss) for lr, loss in tried if loss is not None]
+    if not points:
+        raise TrainingError(
+            "every probe of the learning rate diverged; is the text anything but noise?"
+        )
+    best = min(range(len(points)), key=lambda i: points[i][1])
+    if 0 < best < len(points) - 1:
+        x, y = zip(*points[best - 1 : best + 2], strict=True)
+        curvature, slope, _ = np.polyfit(np.array(x) - x[1], y, 2)
+        if curvature > 0:
+            return math.exp(
+                x[1] + float(np.clip(-slope / (2 * curvature), x[0] - x[1], x[2] - x[1]))
+            )
+    return math.exp(points[best][0])
+
+
+def rate_law(best: Mapping[int, tuple[TransformerShape, float]]) -> tuple[float, float]:
+    """lr = exp(intercept) N^slope through the probed sizes' best rates, by least squares in logs."""
+    sizes = np.log([size_of(shape) for shape, _ in best.values()])
+    rates = np.log([rate for _, rate in best.values()])
+    slope, intercept = np.polyfit(sizes, rates, 1)
+    return float(intercept), float(slope)
+
+
+def _execute(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) -> None:
+    failures = execute(study, jobs, pool, observer)
+    if failures:
+        run, reason = next(iter(failures.items()))
+        raise TrainingError(f"the measurement {run} failed: {reason}")
+
+
+def _outcome(study: Path, run: str) -> dict[str, float]:
+    values = result(study, run)
+    if values is None:
+        raise TrainingError(f"the measurement {run} left no result; run the same command again.")
+    return values

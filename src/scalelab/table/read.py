@@ -1,0 +1,162 @@
+"""Anybody's table of runs to the run table, saying what was taken for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalelab.errors import Notice, TableError
+from scalelab.table.checks import Fault, bad_rows, check, describe, typed_frame
+from scalelab.table.names import match_columns
+from scalelab.table.schema import RUN_COLUMNS
+from scalelab.table.sources import load
+
+if TYPE_CHECKING:
+    import polars as pl
+
+COMPUTE_CONVENTIONS = {"6ND": 6.0}
+"""Training FLOP per parameter and token, by conventions that need nothing but N and D."""
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """A checked table of runs.
+
+    frame: polars frame in the order of the schema, then the columns that came beside it.
+    mapping: schema name -> the source's column that was taken for it.
+    notices: what was derived, dropped or looks doubtful.
+    source: the file's name, for messages.
+    """
+
+    frame: pl.DataFrame
+    mapping: Mapping[str, str]
+    notices: tuple[Notice, ...]
+    source: str
+
+    @property
+    def finished(self) -> pl.DataFrame:
+        """The rows that may be fitted."""
+        return self.frame.filter(self.frame["status"] == "finished")
+
+    def summary(self) -> str:
+        """Plain lines: how many runs, which column was taken for which, and the notices."""
+        renamed = [f"{name} <- {src}" for name, src in self.mapping.items() if name != src]
+        lines = [f"{self.source}: {self.frame.height} runs, {self.finished.height} finished"]
+        if renamed:
+            lines.append("columns: " + ", ".join(renamed))
+        return "\n".join([*lines, *(str(notice) for notice in self.notices)])
+
+
+def read_runs(
+    source: object,
+    *,
+    columns: Mapping[str, str] | None = None,
+    convention: str = "6ND",
+    drop_bad: bool = False,
+) -> RunTable:
+    """Read, map, check and complete a table of runs.
+
+    source: a path (CSV, TSV, JSON, JSONL, Parquet), a polars or pandas frame, anything with the
+        Arrow interface, a mapping of columns or a list of rows.
+    columns: schema name -> the source's column, where the names do not say it.
+    convention: how the third of N, D and C follows from the other two (6ND: C = 6 N D).
+    drop_bad: leave bad rows out and count them, instead of raising.
+
+    Raises TableError naming file, row (counted from 1 after the header) and column when a cell is
+    missing, not finite, not positive, in an impossible unit, or an id is used twice; when a column
+    is ambiguous or missing; when no row is left.
+    """
+    import polars as pl
+
+    if convention not in COMPUTE_CONVENTIONS:
+        known = ", ".join(COMPUTE_CONVENTIONS)
+        raise TableError(f"compute convention {convention!r} is not known; there is {known}.")
+    file, raw = load(source)
+    mapping = match_columns(raw, file, columns)
+    frame, faults = typed_frame(raw, mapping)
+    notices: list[Notice] = []
+    frame = _named(frame)
+    faults += check(frame, mapping)
+    if faults:
+        frame = _without(frame, faults, file, drop_bad=drop_bad)
+        dropped = int(bad_rows(faults).sum())
+        notices.append(Notice("rows-dropped", f"{dropped} bad rows:\n{describe(file, faults)}"))
+    # What is not finite now belongs to runs that did not finish: they have no such number.
+    floats = [
+        column for column, kind in frame.schema.items() if column in mapping and kind.is_float()
+    ]
+    finite = pl.col(floats)
+    frame = frame.with_columns(pl.when(finite.is_finite()).then(finite))
+    frame, derived = _completed(frame, convention)
+    return RunTable(_ordered(frame), mapping, (*notices, *derived, *_doubts(frame)), file)
+
+
+def _without(
+    frame: pl.DataFrame, faults: list[Fault], file: str, *, drop_bad: bool
+) -> pl.DataFrame:
+    if not drop_bad:
+        raise TableError(
+            describe(file, faults) + "\nMend them, or leave bad rows out with --drop-bad "
+            "(drop_bad=True in Python)."
+        )
+    kept = frame.filter(~bad_rows(faults))
+    if kept.is_empty():
+        raise TableError(f"every row of {file} is bad:\n{describe(file, faults)}")
+    return kept
+
+
+def _named(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows without an id or a status get one: their number, and finished."""
+    import polars as pl
+
+    if "run" not in frame.columns:
+        rows = pl.int_range(1, frame.height + 1, eager=True).cast(pl.String)
+        frame = frame.with_columns(("row-" + rows).alias("run"))
+    if "status" not in frame.columns:
+        return frame.with_columns(pl.lit("finished").alias("status"))
+    return frame.with_columns(pl.col("status").fill_null("finished"))
+
+
+def _completed(frame: pl.DataFrame, convention: str) -> tuple[pl.DataFrame, list[Notice]]:
+    """The third of N, D and C from the other two."""
+    import polars as pl
+
+    factor = COMPUTE_CONVENTIONS[convention]
+    n, d, c = pl.col("params"), pl.col("tokens"), pl.col("flops")
+    formulas = {
+        "params": (c / (factor * d), f"N = C / ({factor:g} D)"),
+        "tokens": (c / (factor * n), f"D = C / ({factor:g} N)"),
+        "flops": (factor * n * d, f"C = {factor:g} N D"),
+    }
+    absent = [name for name in formulas if name not in frame.columns]
+    if len(absent) != 1:
+        return frame, []
+    formula, shown = formulas[absent[0]]
+    message = f"{absent[0]} was not given and was derived as {shown}, convention {convention}."
+    return frame.with_columns(formula.alias(absent[0])), [Notice("derived-column", message)]
+
+
+def _doubts(frame: pl.DataFrame) -> list[Notice]:
+    notices = []
+    finished = frame.filter(frame["status"] == "finished")
+    if finished.height < frame.height:
+        counts = frame["status"].value_counts(sort=True).rows()
+        listed = ", ".join(f"{count} {status}" for status, count in counts)
+        notices.append(Notice("unfinished-runs", f"{listed}; only finished runs are fitted."))
+    for column in ("tokenizer", "vocabulary"):
+        if column in finished.columns and finished[column].n_unique() > 1:
+            message = (
+                f"the runs have {finished[column].n_unique()} values of {column}: losses in nats "
+                "per token are comparable only with one tokenizer. Fit each alone."
+            )
+            notices.append(Notice("mixed-tokenizers", message))
+            break
+    return notices
+
+
+def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
+    names = [column.name for column in RUN_COLUMNS if column.name in frame.columns]
+    losses = [name for name in frame.columns if name.startswith("loss.")]
+    first = [*names, *losses]
+    return frame.select([*first, *(name for name in frame.columns if name not in first)])

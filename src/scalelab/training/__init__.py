@@ -1,0 +1,1 @@
+"""One run of training: loop, schedules, checkpoints, evaluation, noise scale."""

@@ -1,0 +1,79 @@
+"""Which tokens a step sees: a pure function of (seed, step), so that a resumed run sees the same.
+
+The training split is cut into windows of `context` tokens. Each epoch is a permutation of the
+windows drawn from (seed, epoch); step s takes the next `sequences` windows of it. Every model size
+sees the same tokens in the same order, which takes the order of the data out of comparisons.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scalelab.errors import CorpusError
+
+TokenArray = NDArray[np.unsignedinteger]
+
+
+class Windows:
+    """The windows of a token array: (context + 1) tokens each, inputs and shifted targets."""
+
+    def __init__(self, tokens: TokenArray, context: int) -> None:
+        """tokens: the whole split, one-dimensional, usually memory-mapped."""
+        self.tokens = tokens
+        self.context = context
+        self.count = (len(tokens) - 1) // context
+        if self.count < 1:
+            raise CorpusError(
+                f"the split has {len(tokens)} tokens; one sequence needs {context + 1}. "
+                "Give more text or a shorter context."
+            )
+        self._offsets = np.arange(context + 1)
+
+    def gather(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Windows by index -> inputs and targets, each (len(indices), context) int64."""
+        rows = self.tokens[indices[:, None] * self.context + self._offsets]
+        block = torch.from_numpy(rows.astype(np.int64))
+        return block[:, :-1].contiguous(), block[:, 1:].contiguous()
+
+
+class Batches:
+    """Training batches in a seeded order, without replacement inside an epoch."""
+
+    def __init__(self, tokens: TokenArray, context: int, sequences: int, seed: int) -> None:
+        """sequences: windows per optimizer step."""
+        self.windows = Windows(tokens, context)
+        self.sequences = sequences
+        self.seed = seed
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step: inputs and targets, each (sequences, context) int64."""
+        first = step * self.sequences
+        places = np.arange(first, first + self.sequences)
+        epochs, inside = np.divmod(places, self.windows.count)
+        indices = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            chosen = epochs == epoch
+            indices[chosen] = self._permutation(int(epoch))[inside[chosen]]
+        return self.windows.gather(indices)
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        if epoch != self._epoch:
+            generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+            self._order = generator.permutation(self.windows.count)
+            self._epoch = epoch
+        return self._order
+
+
+def evaluation_windows(tokens: TokenArray, context: int, limit: int) -> NDArray[np.int64]:
+    """Indices of the held-out windows used for evaluation: spread evenly, the same for all runs.
+
+    limit: tokens to use at most.
+    """
+    count = (len(tokens) - 1) // context
+    wanted = max(1, min(count, limit // context))
+    return np.unique(np.linspace(0, count - 1, wanted).round().astype(np.int64))

@@ -1,0 +1,73 @@
+"""What an ended run leaves: result.json, one row of the run table before it is a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scalelab.corpus import Corpus
+from scalelab.counting import CONVENTIONS, count_parameters, flops_per_token
+from scalelab.training.noise import NoiseSample, noise_scale
+from scalelab.training.records import read_lines, write_json
+from scalelab.training.spec import TrainSpec
+
+
+def write_result(
+    folder: Path,
+    spec: TrainSpec,
+    corpus: Corpus,
+    *,
+    status: str,
+    step: int,
+    loss: float | None,
+    seconds: float,
+) -> None:
+    """Write result.json: every component of the count, FLOP by every convention, the loss.
+
+    loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    """
+    count = count_parameters(spec.shape)
+    tokens = step * spec.batch_tokens
+    unique = min(tokens, (corpus.train.tokens - 1) // spec.shape.context * spec.shape.context)
+    values: dict[str, Any] = {
+        "run": spec.run,
+        "status": status,
+        "family": "transformer",
+        "params": count.non_embedding,
+        **{f"params_{part}": number for part, number in count.to_dict().items()},
+        "n_layer": spec.shape.n_layer,
+        "d_model": spec.shape.d_model,
+        "d_ff": spec.shape.d_ff,
+        "n_head": spec.shape.n_head,
+        "context": spec.shape.context,
+        "vocabulary": spec.shape.vocabulary,
+        "tokens": tokens,
+        "unique_tokens": unique,
+        "flops": flops_per_token(spec.shape, "exact") * tokens,
+        **{
+            f"flops_{name.lower()}": flops_per_token(spec.shape, name) * tokens
+            for name in CONVENTIONS
+        },
+        "batch_tokens": spec.batch_tokens,
+        "steps": step,
+        "lr": spec.lr,
+        "schedule": spec.schedule,
+        "seed": spec.seed,
+        "trunk": spec.trunk or spec.run,
+        "loss": loss,
+        "bytes_per_token": corpus.bytes_per_token,
+        "tokenizer": corpus.tokenizer,
+        "noise_scale": measured_noise_scale(folder),
+        "seconds": seconds,
+    }
+    write_json(folder / "result.json", values)
+
+
+def measured_noise_scale(folder: Path) -> float | None:
+    """B_simple in tokens over the second half of a run's measurements, from noise.jsonl."""
+    samples = [
+        NoiseSample(signal=line["signal"], noise=line["noise"])
+        for line in read_lines(folder / "noise.jsonl")
+        if line["signal"] is not None and line["noise"] is not None
+    ]
+    return noise_scale(samples[len(samples) // 2 :])

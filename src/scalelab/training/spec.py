@@ -1,0 +1,119 @@
+"""What to train: everything that decides the numbers of one run, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scalelab.counting import TransformerShape
+from scalelab.errors import SpecError
+from scalelab.training.schedules import SCHEDULES
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """One run of training. Two equal specs on one machine and device give bitwise equal results.
+
+    run: id. corpus: folder of the prepared corpus. batch_tokens: tokens per optimizer step.
+    steps: optimizer steps at the end of the schedule. lr: peak rate. schedule: constant, cosine,
+    linear or wsd (warm-up, stable, decay over the last `decay_fraction` of the steps).
+    final_lr: rate at the end as a fraction of the peak. micro_tokens: tokens of one forward pass
+    (0: the whole batch). seed: initial parameters and order of the data.
+
+    trunk and fork_step: a branch starts from the checkpoint of run `trunk` at `fork_step`.
+    stop_step: a trunk stops here, still at its constant rate; it keeps checkpoints at `fork_steps`.
+
+    eval_tokens: held-out tokens of the final evaluation; curve_tokens: of those along the way;
+    curve_points: how many along the way, log-spaced. noise_every: steps between measurements of
+    the gradient noise scale (0: never); noise_parts: micro-batches that measure it.
+    """
+
+    run: str
+    shape: TransformerShape
+    corpus: str
+    batch_tokens: int
+    steps: int
+    lr: float
+    schedule: str = "wsd"
+    warmup_steps: int = 50
+    decay_fraction: float = 0.25
+    final_lr: float = 0.0
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    clip: float = 1.0
+    seed: int = 0
+    micro_tokens: int = 0
+    trunk: str | None = None
+    fork_step: int = 0
+    fork_steps: tuple[int, ...] = ()
+    stop_step: int | None = None
+    eval_tokens: int = 131_072
+    curve_tokens: int = 16_384
+    curve_points: int = 16
+    noise_every: int = 32
+    noise_parts: int = 4
+    checkpoint_seconds: float = 20.0
+    kind: Literal["run", "trunk", "speed"] = "run"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        if self.batch_tokens % self.shape.context:
+            raise SpecError(
+                f"batch of {self.batch_tokens} tokens is not a whole number of sequences of "
+                f"{self.shape.context} tokens; choose a multiple of the context."
+            )
+        if self.micro_tokens and (
+            self.micro_tokens % self.shape.context or self.batch_tokens % self.micro_tokens
+        ):
+            raise SpecError(
+                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the context "
+                f"({self.shape.context}) that divides the batch ({self.batch_tokens})."
+            )
+        if self.schedule not in SCHEDULES:
+            raise SpecError(
+                f"schedule is {self.schedule!r}; one of {', '.join(SCHEDULES)} is expected."
+            )
+        if not (self.lr > 0 and self.steps >= 1 and 0 < self.decay_fraction <= 1):
+            raise SpecError(
+                f"run {self.run}: lr {self.lr}, steps {self.steps}, decay_fraction "
+                f"{self.decay_fraction}; all must be positive and decay_fraction at most 1."
+            )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens processed at the end of the run (for a branch, its trunk's part included)."""
+        return self.batch_tokens * self.last_step
+
+    @property
+    def last_step(self) -> int:
+        """The step at which this run ends."""
+        return self.steps if self.stop_step is None else self.stop_step
+
+    @property
+    def decay_start(self) -> int:
+        """The step at which the decay of a wsd schedule begins."""
+        if self.trunk is not None:
+            return self.fork_step
+        return self.steps - round(self.decay_fraction * self.steps)
+
+    @property
+    def sequences(self) -> int:
+        """Sequences per optimizer step."""
+        return self.batch_tokens // self.shape.context
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `run.json` holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainSpec:
+        """The inverse of `to_dict`; raises SpecError on unknown or missing names."""
+        values = dict(values)
+        try:
+            shape = TransformerShape(**values.pop("shape"))
+            fork_steps = tuple(values.pop("fork_steps", ()))
+            return cls(shape=shape, fork_steps=fork_steps, **values)
+        except (KeyError, TypeError) as error:
+            raise SpecError(f"run.json does not describe a run: {error}") from error

@@ -1,0 +1,50 @@
+"""A small corpus and a small run."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from scalelab.corpus import Corpus, CorpusSpec, prepare
+from scalelab.counting import TransformerShape
+from scalelab.training.spec import TrainSpec
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Forty documents of a language with structure to learn."""
+    folder = tmp_path_factory.mktemp("text")
+    words = ["alpha", "beta", "gamma", "delta", "loss", "falls", "slowly", "with", "size"]
+    generator = random.Random(0)
+    for number in range(40):
+        text = " ".join(generator.choice(words) for _ in range(400))
+        (folder / f"doc{number:02d}.txt").write_text(f"{number} {text}\n")
+    return prepare(CorpusSpec(paths=(str(folder),)), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def spec(corpus: Corpus) -> TrainSpec:
+    """Sixty steps of a tiny Transformer."""
+    return TrainSpec(
+        run="tiny",
+        shape=TransformerShape(2, 16, 2, 64, 32, corpus.vocabulary),
+        corpus=str(corpus.folder),
+        batch_tokens=128,
+        steps=60,
+        lr=1e-2,
+        warmup_steps=5,
+        eval_tokens=1024,
+        curve_tokens=256,
+        curve_points=5,
+        noise_every=8,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of the run."""
+    path = tmp_path / "tiny"
+    path.mkdir()
+    return path

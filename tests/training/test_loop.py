@@ -1,0 +1,118 @@
+"""One run: it learns, resumes bitwise, branches exactly, and ends as diverged when it does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scalelab.errors import TrainingError
+from scalelab.training.loop import Trainer, log_spaced
+from scalelab.training.records import read_lines
+from scalelab.training.spec import TrainSpec
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def train(spec: TrainSpec, folder: Path, stop_at: int | None = None) -> str:
+    """Train to the end, or ask to stop when the step is reached."""
+    folder.mkdir(exist_ok=True)
+    trainer = Trainer(spec, folder, CPU)
+    return trainer.train(lambda *_: None, lambda: trainer.step == stop_at)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_a_run_learns_and_records_every_component(spec: TrainSpec, folder: Path) -> None:
+    assert train(spec, folder) == "finished"
+    values = outcome(folder)
+    assert values["status"] == "finished"
+    assert values["loss"] < 3.5
+    assert values["tokens"] == 60 * 128
+    assert values["flops"] == values["flops_exact"]
+    parts = ("embedding", "attention", "feed_forward", "norm", "bias", "output")
+    assert sum(values[f"params_{part}"] for part in parts) == values["params_total"]
+    losses = [line["loss"] for line in read_lines(folder / "evals.jsonl")]
+    assert losses[-1] < losses[0]
+    assert not (folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("stop_at", [1, 23, 59])
+def test_killed_and_resumed_equals_never_interrupted_bitwise(
+    spec: TrainSpec, tmp_path: Path, stop_at: int
+) -> None:
+    train(spec, tmp_path / "whole")
+    assert train(spec, tmp_path / "cut", stop_at) == "interrupted"
+    assert train(spec, tmp_path / "cut") == "finished"
+    assert outcome(tmp_path / "cut")["loss"] == outcome(tmp_path / "whole")["loss"]
+    for name in ("metrics.jsonl", "evals.jsonl"):
+        cut, whole = (list(read_lines(tmp_path / f / name)) for f in ("cut", "whole"))
+        for a, b in zip(cut, whole, strict=True):
+            assert a["step"] == b["step"]
+            # The first line after a resume averages fewer steps; the held-out losses are equal.
+            if name == "evals.jsonl":
+                assert a["loss"] == b["loss"]
+
+
+def test_a_branch_equals_a_separate_run_of_its_length_bitwise(
+    spec: TrainSpec, tmp_path: Path
+) -> None:
+    separate = replace(spec, steps=40, decay_fraction=0.25, noise_every=0)
+    trunk = replace(
+        separate, run="trunk", steps=60, stop_step=45, fork_steps=(30, 45), kind="trunk"
+    )
+    branch = replace(separate, run="branch", trunk="trunk", fork_step=30)
+    train(separate, tmp_path / "separate")
+    assert train(trunk, tmp_path / "trunk") == "finished"
+    assert outcome(tmp_path / "trunk")["loss"] is None
+    train(branch, tmp_path / "branch")
+    assert outcome(tmp_path / "branch")["loss"] == outcome(tmp_path / "separate")["loss"]
+    assert outcome(tmp_path / "branch")["tokens"] == outcome(tmp_path / "separate")["tokens"]
+
+
+def test_a_branch_without_its_trunk_says_what_to_do(spec: TrainSpec, folder: Path) -> None:
+    with pytest.raises(TrainingError, match="branches off gone at step 9"):
+        Trainer(replace(spec, trunk="gone", fork_step=9), folder, CPU)
+
+
+def test_an_absurd_rate_ends_as_diverged_with_its_step(spec: TrainSpec, folder: Path) -> None:
+    assert train(replace(spec, lr=1e6, clip=0.0), folder) == "diverged"
+    values = outcome(folder)
+    assert values["status"] == "diverged"
+    assert 0 < values["steps"] < 60
+
+
+def test_accumulated_micro_batches_give_the_gradient_of_the_batch(
+    spec: TrainSpec, tmp_path: Path
+) -> None:
+    losses = []
+    for micro in (0, 32):
+        folder = tmp_path / str(micro)
+        train(replace(spec, micro_tokens=micro, noise_every=0), folder)
+        losses.append(outcome(folder)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_noise_scale_is_measured_along_the_way(spec: TrainSpec, folder: Path) -> None:
+    train(replace(spec, noise_every=2), folder)
+    assert len(list(read_lines(folder / "noise.jsonl"))) == 30
+    assert outcome(folder)["noise_scale"] is None or outcome(folder)["noise_scale"] > 0
+
+
+def test_log_spaced_steps_are_increasing_and_end_at_the_last() -> None:
+    steps = log_spaced(1000, 10)
+    assert steps[-1] == 1000
+    assert steps == sorted(set(steps))
+    assert log_spaced(3, 10)[-1] == 3
+    assert log_spaced(100, 0) == []
