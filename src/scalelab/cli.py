@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from scalelab.errors import ScalelabError, SpecError
-from scalelab.settings import RunSettings, read_toml
+from scalelab.studies.settings import RunSettings, read_toml
 from scalelab.version import __version__
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     try:
         command = tyro.cli(
-            Command,  # type: ignore[arg-type]
+            Command,
             prog="scalelab",
             description="Turn a handful of cheap training runs into a decision about a big one.",
             args=words,
@@ -129,12 +129,12 @@ def run(command: Run) -> int:
         else:
             _print_lines([*pipeline.describe(decisions, ladder), *plan_lines(ladder)])
         return 0
-    from scalelab.conclude import five_lines
+    from scalelab.report import headline
 
     if command.json:
         _print_json(run_json(found, report))
     else:
-        _print_lines(["", *five_lines(found), f"report: {report}"])
+        _print_lines(["", *map(str, headline(found)), f"report: {report}"])
     return 0 if found.held_out else 1
 
 
@@ -195,8 +195,8 @@ def run_json(found: StudyResult, report: Path) -> dict[str, Any]:
 
 def plan_json(ladder: Ladder) -> dict[str, Any]:
     """The answer of `scalelab run --dry-run --json`."""
-    from scalelab.conclude import why
     from scalelab.counting import flops_per_token
+    from scalelab.studies.conclude import why
     from scalelab.studies.ladder import own_tokens
     from scalelab.studies.sizes import size_of
 

@@ -15,15 +15,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from scalelab.conclude import conclude
 from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.errors import RecordError
 from scalelab.execution.execute import Observer, execute
 from scalelab.execution.pool import Pool
-from scalelab.settings import RunSettings
+from scalelab.studies.conclude import conclude
 from scalelab.studies.decide import Decisions, decide, ladder_of, sketch
 from scalelab.studies.ladder import Ladder
 from scalelab.studies.result import StudyResult
+from scalelab.studies.settings import RunSettings
 from scalelab.training.records import read_json, write_json
 from scalelab.units import format_count, format_duration, format_flop, parse_budget
 from scalelab.version import __version__

@@ -101,6 +101,7 @@ class View:
         """The run ended."""
         state = self.running.pop(job.spec.run, None)
         self.done += 1
+        self.total = max(self.total, self.done)  # a search may add runs as it goes
         took = "" if state is None else f" in {format_duration(self.clock() - state.since)}"
         why = "" if error is None else f": {error}"
         self._line(f"{job.spec.run} {status}{took} [{self.done}/{self.total}]{why}")

@@ -32,9 +32,7 @@ shapes = st.builds(
 
 def parts_of_model(model: Transformer) -> dict[str, int]:
     """Sort a built model's parameters into parts by their names alone."""
-    parts = dict.fromkeys(
-        ("embedding", "attention", "feed_forward", "norm", "bias", "output"), 0
-    )
+    parts = dict.fromkeys(("embedding", "attention", "feed_forward", "norm", "bias", "output"), 0)
     for name, parameter in model.named_parameters():
         if "norm" in name:
             part = "norm"
@@ -76,7 +74,12 @@ def test_non_embedding_is_twelve_layers_width_squared() -> None:
 )
 def test_impossible_shapes_are_refused(changes: dict[str, object], seen: str) -> None:
     values: dict[str, object] = {
-        "n_layer": 2, "d_model": 64, "n_head": 4, "d_ff": 256, "context": 8, "vocabulary": 16,
+        "n_layer": 2,
+        "d_model": 64,
+        "n_head": 4,
+        "d_ff": 256,
+        "context": 8,
+        "vocabulary": 16,
     }
     with pytest.raises(SpecError, match=seen):
         TransformerShape(**(values | changes))  # type: ignore[arg-type]

@@ -96,12 +96,12 @@ def execute(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) ->
         register(study, job.spec)
     while queue.pending or queue.running:
         _settle_branches(queue, observer)
-        while pool.idle and (job := queue.next()) is not None:
-            queue.pending.remove(job)
-            folder = study / job.spec.run
-            queue.running[folder] = job
-            pool.submit(folder, job.seconds)
-            observer.started(job)
+        while pool.idle and (ready := queue.next()) is not None:
+            queue.pending.remove(ready)
+            folder = study / ready.spec.run
+            queue.running[folder] = ready
+            pool.submit(folder, ready.seconds)
+            observer.started(ready)
         if not queue.running:
             break
         for event in pool.events(wait=0.2):

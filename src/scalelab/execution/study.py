@@ -18,7 +18,7 @@ from scalelab.training.spec import TrainSpec
 
 
 def register(study: Path, spec: TrainSpec) -> Path:
-    """The folder of a run, with its run.json written; RecordError when another spec stands there."""
+    """The folder of a run with its run.json; RecordError when another spec stands there."""
     folder = study / spec.run
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float])
     for spec in runs:
         if spec.kind != "run":
             continue
-        folders = [(study / spec.run, None)]
+        folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
         if spec.trunk is not None:
             folders.insert(0, (study / spec.trunk, spec.fork_step))
         for folder, until in folders:

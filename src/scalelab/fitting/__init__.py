@@ -5,5 +5,15 @@ from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.result import Estimate, Fit, Prediction
+from scalelab.fitting.slices import SLICES
 
-__all__ = ["Diagnosis", "Estimate", "Estimator", "Fit", "Intervals", "Prediction", "fit"]
+__all__ = [
+    "SLICES",
+    "Diagnosis",
+    "Estimate",
+    "Estimator",
+    "Fit",
+    "Intervals",
+    "Prediction",
+    "fit",
+]

@@ -19,11 +19,11 @@ from scalelab.counting import TransformerShape
 from scalelab.models.cross_entropy import linear_cross_entropy
 
 MATRIX_GAIN = 0.5
-EMBEDDING_STD = 0.2
+EMBEDDING_GAIN = 1.0
 """Initial spread: matrices MATRIX_GAIN / sqrt(fan in), which is GPT-2's 0.02 at width 625, so that
-every width starts alike; residual outputs divided by sqrt(2 n_layer) as in GPT-2; embeddings
-EMBEDDING_STD. (measured: 0.02 everywhere, a habit of large models, costs 0.2 nats after 600k tokens
-at width 32: docs/LOG.md)"""
+every width starts alike; residual outputs divided by sqrt(2 n_layer) as in GPT-2; embeddings and
+output layer EMBEDDING_GAIN / sqrt(d_model), so that at every width the first loss is about
+ln(vocabulary) + EMBEDDING_GAIN^2 / 2. (measured: docs/LOG.md)"""
 
 
 def rotary_angles(context: int, head_dim: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -74,11 +74,12 @@ class Block(nn.Module):
             cos, sin = angles
             q, k = rotate(q, cos[:length], sin[:length]), rotate(k, cos[:length], sin[:length])
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, K)
-        return self.attention_output(out.transpose(1, 2).reshape(batch, length, d))
+        merged: Tensor = self.attention_output(out.transpose(1, 2).reshape(batch, length, d))
+        return merged
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """The position-wise layer; x (B, T, D) -> (B, T, D)."""
-        hidden = self.up(x)
+        hidden: Tensor = self.up(x)
         if self.shape.activation == "swiglu":
             gate, value = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * value
@@ -86,7 +87,8 @@ class Block(nn.Module):
             hidden = F.gelu(hidden)
         else:
             hidden = F.relu(hidden)
-        return self.down(hidden)
+        down: Tensor = self.down(hidden)
+        return down
 
 
 class Transformer(nn.Module):
@@ -115,6 +117,7 @@ class Transformer(nn.Module):
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
+        embedding_std = EMBEDDING_GAIN / math.sqrt(self.shape.d_model)
         residual_gain = MATRIX_GAIN / math.sqrt(2 * self.shape.n_layer)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -122,7 +125,7 @@ class Transformer(nn.Module):
             elif parameter.ndim == 1:
                 parameter.fill_(1.0)
             elif not name.startswith("blocks."):
-                parameter.normal_(0.0, EMBEDDING_STD, generator=generator)
+                parameter.normal_(0.0, embedding_std, generator=generator)
             else:
                 residual = name.endswith(("attention_output.weight", "down.weight"))
                 std = (residual_gain if residual else MATRIX_GAIN) / math.sqrt(parameter.shape[1])
@@ -138,7 +141,8 @@ class Transformer(nn.Module):
             angles = (self.cos, self.sin)
         for block in self.blocks:
             x = block(x, angles)
-        return self.norm(x)
+        normed: Tensor = self.norm(x)
+        return normed
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T) -> logits (B, T, V) of the next token."""

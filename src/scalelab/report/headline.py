@@ -21,6 +21,10 @@ class Finding:
     label: str
     text: str
 
+    def __str__(self) -> str:
+        """As the terminal shows it."""
+        return f"{self.label}: {self.text}"
+
 
 def headline(result: StudyResult) -> tuple[Finding, ...]:
     """Held-out prediction, exponents, compute-optimal split, savings, and what limits them."""

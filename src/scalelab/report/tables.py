@@ -12,7 +12,8 @@ from scalelab.units import bits_per_byte, format_count, format_duration, format_
 
 if TYPE_CHECKING:
     from scalelab.errors import Notice
-    from scalelab.studies.result import Choice, Fit, HeldOut, StudyResult
+    from scalelab.fitting import Fit
+    from scalelab.studies.result import Choice, HeldOut, StudyResult
 
 
 @dataclass(frozen=True)

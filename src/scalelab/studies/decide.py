@@ -1,4 +1,4 @@
-"""What a study decides before it trains: sizes, batch, learning rates, data sizes, each with why."""
+"""What a study decides before it trains: sizes, batch, rates, data sizes, each with why."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def sketch(
     pool: Pool,
     watcher: Watcher,
 ) -> Decisions:
-    """Measure only the speed of each size; batch and learning rates assumed: what a dry run says."""
+    """Measure only the speed of each size; batch and rates are assumed: what a dry run says."""
     context, vocabulary = settings.context, corpus.vocabulary
     batch = max(context, min(8 * context, _largest_batch(corpus, settings)))
     watcher.stage("measuring how fast this machine is", len(SCAN_WIDTHS) + 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from scalelab.execution.pool import Pool
 from scalelab.execution.study import result
 from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
-from scalelab.units import format_count
 
 LR_AT_WIDTH_64 = 8e-3
 """Where the search for the learning rate starts, times 64 / d_model. (measured: docs/LOG.md)"""
@@ -168,7 +168,7 @@ def _probe_spec(
 ) -> TrainSpec:
     steps = max(40, tokens // batch_tokens)
     return TrainSpec(
-        run=f"lr-w{shape.d_model}-b{batch_tokens}-t{format_count(steps * batch_tokens)}-p{power:+d}",
+        run=f"lr-w{shape.d_model}-b{batch_tokens}-t{steps * batch_tokens}-p{power:+d}",
         shape=shape,
         corpus=corpus,
         batch_tokens=batch_tokens,
@@ -201,7 +201,7 @@ def best_rate(tried: Sequence[tuple[float, float | None]]) -> float:
 
 
 def rate_law(best: Mapping[int, tuple[TransformerShape, float]]) -> tuple[float, float]:
-    """lr = exp(intercept) N^slope through the probed sizes' best rates, by least squares in logs."""
+    """lr = exp(intercept) N^slope, by least squares in logs through the best rates probed."""
     sizes = np.log([size_of(shape) for shape, _ in best.values()])
     rates = np.log([rate for _, rate in best.values()])
     slope, intercept = np.polyfit(sizes, rates, 1)
@@ -215,7 +215,7 @@ def _execute(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) -
         raise TrainingError(f"the measurement {run} failed: {reason}")
 
 
-def _outcome(study: Path, run: str) -> dict[str, float]:
+def _outcome(study: Path, run: str) -> dict[str, Any]:
     values = result(study, run)
     if values is None:
         raise TrainingError(f"the measurement {run} left no result; run the same command again.")

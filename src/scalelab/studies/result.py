@@ -1,98 +1,21 @@
-"""What a study found: plain values that the report, the command line and tests read.
-
-Fits are named by what is used of them, so that a result knows nothing of the fitting engine.
-"""
+"""What a study found: plain values that the report, the command line and tests read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from scalelab.errors import Notice
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
-    from numpy.typing import NDArray
 
+    from scalelab.fitting import Estimate, Fit
 
-class Estimate(Protocol):
-    """A number with its interval; an end that is None or infinite is unbounded."""
-
-    @property
-    def value(self) -> float:
-        """The point estimate."""
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of the interval."""
-
-    @property
-    def high(self) -> float | None:
-        """Upper end of the interval."""
-
-    @property
-    def level(self) -> float:
-        """Coverage of the interval, for example 0.9."""
-
-
-class Prediction(Protocol):
-    """Predicted losses (nats per token) with their intervals, one entry per point asked."""
-
-    @property
-    def value(self) -> NDArray[np.float64]:
-        """The point predictions."""
-
-    @property
-    def low(self) -> NDArray[np.float64]:
-        """Lower ends."""
-
-    @property
-    def high(self) -> NDArray[np.float64]:
-        """Upper ends."""
-
-
-class NamedLaw(Protocol):
-    """A law as far as a report names it."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the registry."""
-
-
-class Diagnosis(Protocol):
-    """What a fit says of itself."""
-
-    @property
-    def warnings(self) -> tuple[Notice, ...]:
-        """Named warnings."""
-
-
-class Fit(Protocol):
-    """A fitted law as far as a report uses it."""
-
-    @property
-    def law(self) -> NamedLaw:
-        """The law."""
-
-    @property
-    def parameters(self) -> Mapping[str, Estimate]:
-        """Fitted parameters by name."""
-
-    @property
-    def derived(self) -> Mapping[str, Estimate]:
-        """Quantities that follow from the parameters, such as ``N_opt_exponent``."""
-
-    @property
-    def diagnosis(self) -> Diagnosis:
-        """How well the parameters are known."""
-
-    def predict(self, *args: Any, **kwargs: Any) -> Prediction:
-        """``predict(params=array, tokens=array, level=0.9)``: losses there, with intervals."""
-
-    def summary(self) -> str:
-        """The fit as plain text."""
+SURFACES = ("coupled", "chinchilla", "kaplan")
+"""Laws of N and D that are fitted. The first predicts the held-out size and is drawn: it contains
+the other two, and was no worse than the right one of them (measured: see the law's own file)."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +72,8 @@ class StudyResult:
     """Everything that a finished study has to say.
 
     runs, curves: tables in the schema of `scalelab.table`.
-    fits: ``chinchilla``, ``kaplan`` over (params, tokens); slices ``L(N)``, ``L(D)``, ``L(C)``.
+    fits: ``coupled``, ``chinchilla``, ``kaplan`` over (params, tokens); slices ``L(N)``, ``L(D)``,
+    ``L(C)``.
     missing: name of a fit or ``held_out`` -> why it could not be made.
     corpus, settings, machine: facts to print, by name.
     conventions: what ``params``, ``flops``, ``tokens``, ``loss`` count, by name of the column.

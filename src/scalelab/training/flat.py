@@ -20,7 +20,8 @@ class FlatParameters:
 
     def __init__(self, model: nn.Module) -> None:
         """Move the model's parameters into flat buffers; the model keeps working on views."""
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             matrix = parameter.ndim >= 2 and name.startswith("blocks.")
             (decayed if matrix else plain).append(parameter)
@@ -51,9 +52,9 @@ class FlatParameters:
 
     def norm(self) -> Tensor:
         """Euclidean norm of the whole gradient."""
-        return torch.linalg.vector_norm(
-            torch.stack([torch.linalg.vector_norm(grad) for grad in self.grads])
-        )
+        parts = torch.stack([torch.linalg.vector_norm(grad) for grad in self.grads])
+        total: Tensor = torch.linalg.vector_norm(parts)
+        return total
 
     def named(self) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
         """The two buffers by name, as a checkpoint holds them."""

@@ -29,8 +29,9 @@ Status = Literal["finished", "diverged", "interrupted"]
 Progress = Callable[[int, float, float], None]
 """Called with (step, training loss, tokens per second) about twice a second."""
 
-FAR_ABOVE_START = 1.2
-"""A training loss this many times the uniform guess, where every run starts, has diverged."""
+FAR_ABOVE_START = 2.0
+"""A training loss this many nats above the uniform guess, near which every run starts, has diverged.
+(assumed)"""
 
 
 class Trainer:
@@ -95,7 +96,7 @@ class Trainer:
         evals = JsonLines(self.folder / "evals.jsonl")
         noise = JsonLines(self.folder / "noise.jsonl")
         log_every = max(1, min(64, spec.last_step // 50))
-        limit = FAR_ABOVE_START * math.log(spec.shape.vocabulary)
+        limit = FAR_ABOVE_START + math.log(spec.shape.vocabulary)
         before, resumed_at = self.seconds, self.step
         began = saved = told = time.monotonic()
         losses: list[Tensor] = []
@@ -162,7 +163,7 @@ class Trainer:
             share = len(part_inputs) / len(inputs)
             with self.autocast:
                 part_loss = self.model(part_inputs, part_targets) * share
-            part_loss.backward()  # type: ignore[no-untyped-call]
+            part_loss.backward()
             loss += part_loss.detach()
             if before is not None:
                 part_norms.append(self.flat.squared_norm_since(before) / share**2)

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from scalelab.studies.result import SURFACES
 from scalelab.units import format_count
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from scalelab.studies.result import Fit, StudyResult
+    from scalelab.fitting import Fit
+    from scalelab.studies.result import StudyResult
 
 Rows = list[dict[str, Any]]
-SURFACES = ("chinchilla", "kaplan")
-"""Fits over (params, tokens), the first that is there is drawn."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -71,7 +71,7 @@ def _usable(row: dict[str, Any], names: Iterable[str]) -> bool:
 
 
 def surface(result: StudyResult) -> Fit | None:
-    """The fit that is drawn: Chinchilla's form, else Kaplan's, else none."""
+    """The fit that is drawn: the first of SURFACES that could be made, else none."""
     return next((result.fits[name] for name in SURFACES if name in result.fits), None)
 
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from scalelab.fitting import Fit
     from scalelab.report.figures.base import Rows
-    from scalelab.studies.result import Fit, StudyResult
+    from scalelab.studies.result import StudyResult
 
 _BUDGETS, _SIZES = 40, 121
 _BEYOND = 3.0  # the frontier is drawn where its size is at most this far outside the sizes trained

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from scalelab.report.figures import base
 
 if TYPE_CHECKING:
+    from scalelab.fitting import Fit
     from scalelab.report.figures.base import Rows
-    from scalelab.studies.result import Fit, StudyResult
+    from scalelab.studies.result import StudyResult
 
 _SAMPLES = 48
 _MOST_LEVELS = 4

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,14 +13,15 @@ from scalelab.corpus import Corpus
 from scalelab.counting import flops_per_token
 from scalelab.errors import FitError, Notice
 from scalelab.execution.study import curve_table, run_table
-from scalelab.fitting import Estimate, Fit, fit, slices
+from scalelab.fitting import SLICES, Estimate, Fit, fit
 from scalelab.studies.decide import Decisions
 from scalelab.studies.ladder import Ladder
-from scalelab.studies.result import HeldOut, PlannedRun, StudyResult
+from scalelab.studies.result import SURFACES, HeldOut, PlannedRun, StudyResult
 from scalelab.studies.sizes import size_of
-from scalelab.units import format_count
 
 LEVEL = 0.9
+
+SHORT_CONVENTIONS = {"params": "non-embedding", "tokens": "processed, one epoch"}
 
 CONVENTIONS = {
     "params": "N: non-embedding parameters, the matrices of the layers (12 n_layer d_model^2)",
@@ -49,21 +50,19 @@ def conclude(
     per_token = {spec.run: flops_per_token(spec.shape) for spec in specs}
     missing: dict[str, str] = {}
     fits: dict[str, Fit] = {}
-    for law in ("chinchilla", "kaplan"):
+    makers: dict[str, Callable[[pl.DataFrame], Fit]] = {
+        **{law: partial(fit, law, conventions=SHORT_CONVENTIONS) for law in SURFACES},
+        **SLICES,
+    }
+    for name, make in makers.items():
         try:
-            fits[law] = fit(law, runs)
+            fits[name] = make(runs)
         except FitError as error:
-            missing[law] = str(error)
-    try:
-        fits |= slices(runs)
-    except FitError as error:
-        missing["slices"] = str(error)
-    held_out: tuple[HeldOut, ...] = ()
-    if "chinchilla" in fits:
-        held_out = check(fits["chinchilla"], runs)
+            missing[name] = str(error)
+    held_out = check(fits[SURFACES[0]], runs) if SURFACES[0] in fits else ()
     if not held_out:
         missing["held_out"] = missing.get(
-            "chinchilla", "no run of the largest size has finished, so nothing checks the fit"
+            SURFACES[0], "no run of the largest size has finished, so nothing checks the fit"
         )
     notices = [*corpus.notices, *decisions.notices, *_run_notices(runs, failures)]
     return StudyResult(
@@ -146,44 +145,3 @@ def _run_notices(runs: pl.DataFrame, failures: Mapping[str, str]) -> list[Notice
     if diverged:
         notices.append(Notice("diverged", f"left out of the fits, by name: {', '.join(diverged)}."))
     return notices
-
-
-def five_lines(result: StudyResult) -> list[str]:
-    """What was found, in at most five lines."""
-    lines: list[str] = []
-    if result.held_out:
-        last = result.held_out[-1]
-        low, high = last.predicted.low, last.predicted.high
-        lines.append(
-            f"held-out size N = {format_count(last.params)} at D = {format_count(last.tokens)}: "
-            f"predicted {last.predicted.value:.3f} [{low:.3f}, {high:.3f}] nats/token, measured "
-            f"{last.measured:.3f} ({last.relative_error:+.1%}); all {len(result.held_out)} of "
-            f"that size within {max(abs(h.relative_error) for h in result.held_out):.1%}, "
-            f"{sum(h.covered for h in result.held_out)} in their 90% interval"
-        )
-    else:
-        lines.append(f"nothing was predicted: {result.missing.get('held_out', 'no fit')}")
-    for law, names in (("chinchilla", ("alpha", "beta", "E")), ("kaplan", ("alpha_N", "alpha_D"))):
-        if law in result.fits:
-            model = result.fits[law]
-            shown = ", ".join(f"{name} {_shown(model.parameters[name])}" for name in names)
-            derived = "".join(
-                f", N_opt ~ C^{_shown(value)}"
-                for name, value in model.derived.items()
-                if name == "N_opt_exponent"
-            )
-            lines.append(f"{law}: {shown}{derived}")
-    saved = result.savings
-    if saved:
-        ratio = saved["tokens_if_separate"] / max(1.0, saved["tokens_trained"])
-        lines.append(
-            f"the stable trunks took {format_count(saved['tokens_trained'])} tokens where separate "
-            f"runs take {format_count(saved['tokens_if_separate'])}: {ratio:.2f} times fewer"
-        )
-    return lines[:5]
-
-
-def _shown(estimate: Any) -> str:
-    from scalelab.units import format_estimate
-
-    return format_estimate(estimate.value, estimate.low, estimate.high)
