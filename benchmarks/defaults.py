@@ -26,7 +26,7 @@ from scalelab.counting import TransformerShape
 from scalelab.execution.pool import available_cores
 from scalelab.pipeline import cache_folder
 from scalelab.studies.probe import first_guess
-from scalelab.studies.sizes import shape_of_width, size_of
+from scalelab.studies.sizes import Family, shape_of_width, size_of
 from scalelab.training.spec import TrainSpec
 from scalelab.units import format_count
 
@@ -80,12 +80,12 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def shape_of(variant: Variant, width: int, vocabulary: int) -> TransformerShape:
-    shape = shape_of_width(width, 128, vocabulary)
+    shape = shape_of_width(width, Family(128, vocabulary))
     if variant.depth is not None:
         wanted = width * math.sqrt(shape.n_layer / variant.depth)
         other = max(8, 8 * round(wanted / 8))
         shape = replace(
-            shape_of_width(other, 128, vocabulary), n_layer=variant.depth, d_ff=4 * other
+            shape_of_width(other, Family(128, vocabulary)), n_layer=variant.depth, d_ff=4 * other
         )
     return replace(shape, **variant.shape)
 

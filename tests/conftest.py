@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import pytest
+
+from scalelab.corpus import Corpus, CorpusSpec, prepare
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -24,3 +27,21 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("published runs are absent: set SCALELAB_SHARED to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty documents of a language with structure to learn, one file each."""
+    folder = tmp_path_factory.mktemp("text")
+    words = ["alpha", "beta", "gamma", "delta", "loss", "falls", "slowly", "with", "size"]
+    generator = random.Random(0)
+    for number in range(40):
+        text = " ".join(generator.choice(words) for _ in range(400))
+        (folder / f"doc{number:02d}.txt").write_text(f"{number} {text}\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(language: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The corpus of that language, as bytes."""
+    return prepare(CorpusSpec(paths=(str(language),)), tmp_path_factory.mktemp("cache"))

@@ -63,8 +63,8 @@ class Count:
     """Tokens seen at once."""
     vocabulary: int = 50_257
     """Distinct tokens."""
-    tied: bool = True
-    """The output layer is the embedding transposed."""
+    untied: bool = False
+    """The output layer has a matrix of its own, not the embedding transposed."""
     json: bool = False
     """Print one JSON object."""
 
@@ -149,7 +149,7 @@ def count(command: Count) -> int:
         d_ff=command.d_ff or 4 * command.d_model,
         context=command.context,
         vocabulary=command.vocabulary,
-        tied=command.tied,
+        tied=not command.untied,
     )
     parts = count_parameters(shape).to_dict()
     flops = {name: flops_per_token(shape, name) for name in CONVENTIONS}

@@ -24,6 +24,7 @@ from scalelab.studies.decide import Decisions, decide, ladder_of, sketch
 from scalelab.studies.ladder import Ladder
 from scalelab.studies.result import StudyResult
 from scalelab.studies.settings import RunSettings
+from scalelab.table import write_table
 from scalelab.training.records import read_json, write_json
 from scalelab.units import format_count, format_duration, format_flop, parse_budget
 from scalelab.version import __version__
@@ -85,8 +86,8 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
         machine=machine,
         command=command_of(settings),
     )
-    report = write(found, study / "report.html")
-    return found, report
+    keep(found, study)
+    return found, write(found, study / "report.html")
 
 
 def plan(settings: RunSettings, watcher: Watcher) -> tuple[Decisions, Ladder]:
@@ -102,7 +103,13 @@ def plan(settings: RunSettings, watcher: Watcher) -> tuple[Decisions, Ladder]:
 
 def prepare_corpus(settings: RunSettings, watcher: Watcher) -> Corpus:
     """The corpus of the settings, prepared now or before."""
-    spec = CorpusSpec(paths=settings.text, hf=settings.hf, tokenizer=settings.tokenizer)
+    spec = CorpusSpec(
+        paths=settings.text,
+        hf=settings.hf,
+        tokenizer=settings.tokenizer,
+        text_field=settings.text_field,
+        separator=settings.separator,
+    )
     corpus = prepare(spec, cache_folder(), watcher.encoding)
     for notice in corpus.notices:
         watcher.note(f"note: {notice}")
@@ -127,7 +134,8 @@ def open_study(settings: RunSettings) -> Path:
     }
     wanted["text"] = [str(Path(path).resolve()) for path in settings.text]
     if record.exists():
-        there = read_json(record).get("settings", {})
+        # Settings that an older version did not know had the default.
+        there = asdict(RunSettings()) | read_json(record).get("settings", {})
         changed = sorted(key for key in wanted if there.get(key) != wanted[key])
         if changed:
             differences = ", ".join(f"{key} {there.get(key)!r}" for key in changed)
@@ -155,9 +163,27 @@ def open_study(settings: RunSettings) -> Path:
     return study
 
 
+def keep(found: StudyResult, study: Path) -> None:
+    """Write the run table, the curves and the fits, for anyone to go on from."""
+    write_table(found.runs, study / "runs.csv")
+    write_table(found.curves, study / "curves.csv")
+    for name, model in found.fits.items():
+        folder = study / "fits"
+        folder.mkdir(exist_ok=True)
+        model.save(folder / f"{name.replace('(', '-').replace(')', '')}.json")
+
+
 def _recall(study: Path) -> Decisions | None:
     path = study / "plan.json"
-    return Decisions.from_dict(read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return Decisions.from_dict(read_json(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{path} is damaged or of another version ({error!r}). Choose another --out, or delete "
+            f"{study}."
+        ) from error
 
 
 def describe(decisions: Decisions, ladder: Ladder) -> list[str]:

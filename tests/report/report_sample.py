@@ -44,6 +44,11 @@ class FakeFit:
             "alpha": FakeEstimate(0.2031, 0.171, 0.236),
             "beta": FakeEstimate(0.3512, 0.301, None),
         }
+        if name == "kaplan":
+            self.parameters = {
+                "alpha_N": FakeEstimate(0.0912, 0.08, 0.102),
+                "alpha_D": FakeEstimate(0.1203, 0.11, 0.131),
+            }
         self.derived = {"N_opt_exponent": FakeEstimate(0.634, 0.58, 0.69)}
         few = "28 runs have 7 sizes; five or more levels of N are needed to trust alpha."
         self.diagnosis = SimpleNamespace(

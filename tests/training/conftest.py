@@ -1,27 +1,14 @@
-"""A small corpus and a small run."""
+"""A small run."""
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
 
-from scalelab.corpus import Corpus, CorpusSpec, prepare
+from scalelab.corpus import Corpus
 from scalelab.counting import TransformerShape
 from scalelab.training.spec import TrainSpec
-
-
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Forty documents of a language with structure to learn."""
-    folder = tmp_path_factory.mktemp("text")
-    words = ["alpha", "beta", "gamma", "delta", "loss", "falls", "slowly", "with", "size"]
-    generator = random.Random(0)
-    for number in range(40):
-        text = " ".join(generator.choice(words) for _ in range(400))
-        (folder / f"doc{number:02d}.txt").write_text(f"{number} {text}\n")
-    return prepare(CorpusSpec(paths=(str(folder),)), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -59,14 +59,20 @@ class _Process:
             env=environment,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which stops us in order
         )
-        threading.Thread(target=self._listen, args=(events,), daemon=True).start()
-        threading.Thread(target=self._keep_errors, daemon=True).start()
+        self.readers = (
+            threading.Thread(target=self._listen, args=(events,), daemon=True),
+            threading.Thread(target=self._keep_errors, daemon=True),
+        )
+        for reader in self.readers:
+            reader.start()
 
     def _listen(self, events: queue.Queue[tuple[_Process, dict[str, Any]]]) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with contextlib.suppress(ValueError):
-                events.put((self, json.loads(line)))
+                event = json.loads(line)
+                if isinstance(event, dict) and "event" in event:
+                    events.put((self, event))
         self.process.wait()
         events.put((self, {"event": "gone", "code": self.process.returncode}))
 
@@ -78,10 +84,15 @@ class _Process:
     def send(self, folder: Path, seconds: float) -> None:
         assert self.process.stdin is not None
         self.folder = folder
-        self.process.stdin.write(json.dumps({"folder": str(folder), "seconds": seconds}) + "\n")
-        self.process.stdin.flush()
+        # To a process that has just died this fails, and its "gone" event tells of the run.
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(json.dumps({"folder": str(folder), "seconds": seconds}) + "\n")
+            self.process.stdin.flush()
 
     def close(self) -> None:
+        """Close the pipes of a process that has ended, once everything that it said is read."""
+        for reader in self.readers:
+            reader.join(timeout=1.0)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 with contextlib.suppress(OSError):
@@ -104,12 +115,14 @@ class Pool:
 
     def __enter__(self) -> Self:
         """Start the processes and wait until they have imported torch."""
-        self._processes = [self._start() for _ in range(self.wanted)]
         ready = 0
         try:
+            for _ in range(self.wanted):
+                self._processes.append(self._start())
             while ready < len(self._processes):
                 process, event = self._events.get()
                 if event["event"] == "gone":
+                    process.close()
                     raise TrainingError(
                         "a training process did not start: " + "\n".join(process.errors[-5:])
                     )
@@ -117,10 +130,9 @@ class Pool:
                 self.device, self.device_name = event["device"], event["name"]
                 self.torch_version = event["torch"]
                 if self.device == "cuda" and len(self._processes) > 1:
-                    for other in self._processes:
-                        if other is not process:
-                            other.process.terminate()
+                    spare = [other for other in self._processes if other is not process]
                     self._processes, ready = [process], 1
+                    _end(spare)
         except BaseException:
             self.stop()
             raise
@@ -199,20 +211,24 @@ class Pool:
 
     def stop(self) -> None:
         """Ask every process to write its checkpoint and end; kill what does not."""
-        for process in self._processes:
-            with contextlib.suppress(OSError):
-                process.process.terminate()
-                assert process.process.stdin is not None
-                process.process.stdin.close()
-        deadline = time.monotonic() + GRACE
-        for process in self._processes:
-            try:
-                process.process.wait(timeout=max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.process.kill()
-                process.process.wait()
-            process.close()
+        _end(self._processes)
         self._processes = []
+
+
+def _end(processes: list[_Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(OSError):
+            process.process.terminate()
+            assert process.process.stdin is not None
+            process.process.stdin.close()
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.process.kill()
+            process.process.wait()
+        process.close()
 
 
 def available_cores() -> int:

@@ -39,8 +39,11 @@ def save(fit: Fit, path: Path) -> Path:
     }
     answer = {"format": FORMAT, **fit.to_dict(), "state": state}
     aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps(answer, allow_nan=False), encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_text(json.dumps(answer, allow_nan=False), encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error.strerror or error}).") from error
     return path
 
 

@@ -11,6 +11,7 @@ from scalelab.report.figures.check import residual_rows
 from scalelab.units import format_count, format_estimate, format_number
 
 if TYPE_CHECKING:
+    from scalelab.fitting import Estimate
     from scalelab.studies.result import StudyResult
 
 
@@ -44,7 +45,6 @@ def _prediction(result: StudyResult) -> str:
     last = max(held, key=lambda run: (run.params, run.tokens))
     worst = max(abs(run.relative_error) for run in held)
     predicted = last.predicted
-    interval = format_estimate(predicted.value, predicted.low, predicted.high)
     covered = sum(run.covered for run in held)
     others = (
         f" All {len(held)} held-out runs: within {worst:.1%}, {covered} inside their interval."
@@ -53,24 +53,34 @@ def _prediction(result: StudyResult) -> str:
     )
     return (
         f"{format_count(last.params)} parameters on {format_count(last.tokens)} tokens, a size the "
-        f"fit has not seen: predicted {interval} ({predicted.level:.0%}), measured "
+        f"fit has not seen: predicted {_estimate(predicted)} ({predicted.level:.0%}), measured "
         f"{last.measured:.4f} nats/token, {last.relative_error:+.1%}.{others}"
     )
 
 
+_SHOWN = {
+    "chinchilla": {"alpha": "N", "beta": "D", "E": "floor"},
+    "kaplan": {"alpha_N": "N", "alpha_D": "D"},
+}
+
+
 def _exponents(result: StudyResult) -> str:
-    fit = base.surface(result)
-    if fit is None:
+    parts = []
+    for law, names in _SHOWN.items():
+        fit = result.fits.get(law)
+        if fit is None:
+            continue
+        listed = ", ".join(
+            f"{name} ({what}) {_estimate(fit.parameters[name])}" for name, what in names.items()
+        )
+        parts.append(f"{base.form_name(fit)}: {listed}")
+    if not parts:
         return base.why_no_surface(result)
-    names = [n for n in ("alpha", "beta", "alpha_N", "alpha_D", "E") if n in fit.parameters]
-    words = {"alpha": "N", "beta": "D", "alpha_N": "N", "alpha_D": "D", "E": "floor"}
-    listed = []
-    for name in names:
-        estimate = fit.parameters[name]
-        shown = format_estimate(estimate.value, estimate.low, estimate.high)
-        listed.append(f"{name} ({words[name]}) {shown}")
-    level = fit.parameters[names[0]].level if names else 0.9
-    return f"{base.form_name(fit)}: {'; '.join(listed)} ({level:.0%} intervals)."
+    return "; ".join(parts) + " (90% intervals)."
+
+
+def _estimate(estimate: Estimate) -> str:
+    return format_estimate(estimate.value, estimate.low, estimate.high)
 
 
 def _allocation(result: StudyResult) -> str:
@@ -78,9 +88,8 @@ def _allocation(result: StudyResult) -> str:
     exponent = fit.derived.get("N_opt_exponent") if fit else None
     if fit is None or exponent is None:
         return "No compute-optimal split: no fit gives one."
-    shown = format_estimate(exponent.value, exponent.low, exponent.high)
-    ends = [1 - end if end is not None else None for end in (exponent.high, exponent.low)]
-    data = format_estimate(1 - exponent.value, *ends)
+    shown = _estimate(exponent)
+    data = format_estimate(1 - exponent.value, 1 - exponent.high, 1 - exponent.low)
     return (
         f"The best size grows as a power of compute, exponent {shown}, and its data with exponent "
         f"{data} (C = 6 N D). Kaplan et al. 2020: 0.73 and 0.27; Hoffmann et al. 2022: about 0.5."

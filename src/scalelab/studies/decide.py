@@ -28,7 +28,8 @@ from scalelab.studies.ladder import (
     smallest,
 )
 from scalelab.studies.result import Choice
-from scalelab.studies.sizes import WIDTHS, rungs, shape_of_width, size_of
+from scalelab.studies.settings import RunSettings
+from scalelab.studies.sizes import SMALL_DEPTH, WIDTHS, Family, rungs, shape_of_width, size_of
 from scalelab.units import Budget, format_count
 
 SPAN = 110.0
@@ -39,10 +40,10 @@ TWO_DECADES = 100.0
 LEAST_SIZES = 5
 """A law with a floor and an exponent needs four sizes to be checked, and one to be held out."""
 
-TOKENS_PER_PARAMETER = 2.0
-"""The largest size gets at least this many tokens a parameter at its largest data size; a larger
-model on fewer would be far from the compute frontier (paper: Hoffmann et al. 2022, about 20 at the
-optimum for BPE tokens). (assumed)"""
+TOKENS_PER_PARAMETER = 8.0
+"""The largest size gets at least this many tokens a parameter at its largest data size; with fewer
+it would be far from the compute frontier, which ran along about 10 for byte tokens (measured:
+docs/LOG.md; paper: Hoffmann et al. 2022, about 20 for BPE tokens)."""
 
 SAFETY = 0.88
 """Share of the remaining time that the plan fills: machines are not equally fast for minutes."""
@@ -55,26 +56,6 @@ PROBE_SHARE = 8
 
 SCAN_WIDTHS = ((16, 64), (256,), (1024,), (2048,))
 """Where the speed of the machine is measured first, until a size is out of reach."""
-
-
-class Settings(Protocol):
-    """The settings that decisions depend on."""
-
-    @property
-    def context(self) -> int:
-        """Tokens of a sequence."""
-
-    @property
-    def sizes(self) -> int:
-        """Sizes of the ladder."""
-
-    @property
-    def data_sizes(self) -> int:
-        """Data sizes of each size."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of every run."""
 
 
 class Watcher(Observer, Protocol):
@@ -94,8 +75,7 @@ class Decisions:
     widths: tuple[int, ...]
     speeds: tuple[float, ...]
     rates: tuple[float, ...]
-    context: int
-    vocabulary: int
+    family: Family
     steps: int
     batch_tokens: int
     data_sizes: int
@@ -113,6 +93,7 @@ class Decisions:
     def from_dict(cls, values: Mapping[str, Any]) -> Decisions:
         """The inverse of `to_dict`."""
         plain = dict(values)
+        plain["family"] = Family(**values["family"])
         plain["choices"] = tuple(Choice(**choice) for choice in values["choices"])
         plain["notices"] = tuple(Notice(**notice) for notice in values["notices"])
         for name in ("widths", "speeds", "rates"):
@@ -123,7 +104,7 @@ class Decisions:
 def ladder_of(decisions: Decisions, corpus: str) -> Ladder:
     """The ladder that the decisions describe."""
     sizes = [
-        Rung(shape_of_width(width, decisions.context, decisions.vocabulary), speed, rate)
+        Rung(shape_of_width(width, decisions.family), speed, rate)
         for width, speed, rate in zip(
             decisions.widths, decisions.speeds, decisions.rates, strict=True
         )
@@ -143,7 +124,7 @@ def decide(
     folder: Path,
     corpus: Corpus,
     budget: Budget,
-    settings: Settings,
+    settings: RunSettings,
     pool: Pool,
     watcher: Watcher,
     elapsed: Callable[[], float],
@@ -154,7 +135,7 @@ def decide(
     when the budget is too small for any ladder, saying how much would do.
     """
     first = sketch(folder, corpus, budget, settings, pool, watcher)
-    shapes = [shape_of_width(w, first.context, first.vocabulary) for w in first.widths]
+    shapes = [shape_of_width(w, first.family) for w in first.widths]
     speeds = dict(zip(first.widths, first.speeds, strict=True))
     middle = shapes[len(shapes) // 2]
     watcher.stage("measuring the gradient noise scale", 1)
@@ -169,7 +150,7 @@ def decide(
         observer=watcher,
     )
     batch = probe.choose_batch(
-        noise, middle, least=4 * first.context, most=_largest_batch(corpus, settings)
+        noise, middle, least=4 * settings.context, most=_largest_batch(corpus, settings)
     )
     if batch != first.batch_tokens:
         watcher.stage("measuring speed at that batch", len(shapes))
@@ -223,33 +204,40 @@ def decide(
             + f"; between and beyond them lr ~ N^{slope:.2f}",
             "measured",
         ),
-        *_fixed_choices(corpus, sizes[0].shape),
+        *_fixed_choices(corpus, first.family),
     )
-    return _decisions(sizes, ladder, spec, choices)
+    return _decisions(sizes, ladder, spec, first.family, choices)
 
 
 def sketch(
     folder: Path,
     corpus: Corpus,
     budget: Budget,
-    settings: Settings,
+    settings: RunSettings,
     pool: Pool,
     watcher: Watcher,
 ) -> Decisions:
     """Measure only the speed of each size; batch and rates are assumed: what a dry run says."""
-    context, vocabulary = settings.context, corpus.vocabulary
-    batch = max(context, min(8 * context, _largest_batch(corpus, settings)))
+    family = Family(
+        settings.context,
+        corpus.vocabulary,
+        settings.positions,
+        settings.norm,
+        settings.activation,
+        not settings.untied,
+    )
+    batch = max(family.context, min(8 * family.context, _largest_batch(corpus, settings)))
     watcher.stage("measuring how fast this machine is", len(SCAN_WIDTHS) + 1)
     scan: dict[int, float] = {}
     for widths in SCAN_WIDTHS:
-        shapes = [shape_of_width(width, context, vocabulary) for width in widths]
-        scan |= probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 0.5, pool, watcher)
-        if _out_of_reach(scan[widths[-1]], size_of(shapes[-1]), budget):
+        scanned = [shape_of_width(width, family) for width in widths]
+        scan |= probe.measure_speeds(folder, scanned, str(corpus.folder), batch, 0.5, pool, watcher)
+        if _out_of_reach(scan[widths[-1]], size_of(scanned[-1]), budget):
             break
     share = budget.amount * 0.7 if budget.unit == "seconds" else budget.amount * 0.8
     available = Budget(budget.unit, share)
     spec = _ladder_spec(corpus, batch, settings, pool)
-    shapes = _choose_sizes(scan, available, spec, context, vocabulary, settings.sizes)
+    shapes = _choose_sizes(scan, available, spec, family, settings.sizes)
     watcher.stage("measuring the speed of each size", len(shapes))
     speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
     sizes = [Rung(s, speeds[s.d_model], probe.first_guess(s)) for s in shapes]
@@ -264,31 +252,30 @@ def sketch(
             "inverse in the width; a run brackets the optimum first",
             "assumed",
         ),
-        *_fixed_choices(corpus, sizes[0].shape),
+        *_fixed_choices(corpus, family),
     )
-    return _decisions(sizes, ladder, spec, choices)
+    return _decisions(sizes, ladder, spec, family, choices)
 
 
 def _choose_sizes(
     scan: Mapping[int, float],
     budget: Budget,
     spec: LadderSpec,
-    context: int,
-    vocabulary: int,
+    family: Family,
     count: int,
-) -> list[TransformerShape]:
+) -> Sequence[TransformerShape]:
     """The largest ladder of sizes whose top still gets TOKENS_PER_PARAMETER within the budget.
 
     scan: tokens per second at a few widths; between them the time per token is taken to be linear
     in the FLOP per token. Where no ladder of two decades reaches that ratio, the one that comes
     nearest; where none is affordable, fewer decades.
     """
-    flops = [flops_per_token(shape_of_width(w, context, vocabulary)) for w in scan]
+    flops = [flops_per_token(shape_of_width(w, family)) for w in scan]
     seconds = [1 / speed for speed in scan.values()]
-    affordable: list[tuple[float, float, list[TransformerShape]]] = []
+    affordable: list[tuple[float, float, Sequence[TransformerShape]]] = []
     cheapest = math.inf
     for width in reversed(WIDTHS[4:]):
-        shapes = rungs(shape_of_width(width, context, vocabulary), count, SPAN)
+        shapes = rungs(width, family, count, SPAN)
         if len(shapes) < LEAST_SIZES:
             continue
         sizes = [Rung(s, 1 / _interpolate(flops_per_token(s), flops, seconds), 1.0) for s in shapes]
@@ -337,7 +324,7 @@ def _remaining(budget: Budget, folder: Path, elapsed: float) -> Budget:
     return Budget("flop", max(1.0, budget.amount - spent))
 
 
-def _ladder_spec(corpus: Corpus, batch: int, settings: Settings, pool: Pool) -> LadderSpec:
+def _ladder_spec(corpus: Corpus, batch: int, settings: RunSettings, pool: Pool) -> LadderSpec:
     return LadderSpec(
         corpus=str(corpus.folder),
         corpus_tokens=corpus.train.tokens,
@@ -348,7 +335,7 @@ def _ladder_spec(corpus: Corpus, batch: int, settings: Settings, pool: Pool) -> 
     )
 
 
-def _largest_batch(corpus: Corpus, settings: Settings) -> int:
+def _largest_batch(corpus: Corpus, settings: RunSettings) -> int:
     """The largest batch that still makes the smallest data size MIN_STEPS steps of this corpus."""
     most = corpus.train.tokens // (MIN_STEPS << (settings.data_sizes - 1))
     return max(settings.context, most // settings.context * settings.context)
@@ -377,7 +364,7 @@ def _size_choices(sizes: Sequence[Rung], ladder: Ladder, pool: Pool) -> tuple[Ch
     )
 
 
-def _fixed_choices(corpus: Corpus, shape: TransformerShape) -> tuple[Choice, ...]:
+def _fixed_choices(corpus: Corpus, family: Family) -> tuple[Choice, ...]:
     return (
         Choice(
             "schedule",
@@ -387,17 +374,20 @@ def _fixed_choices(corpus: Corpus, shape: TransformerShape) -> tuple[Choice, ...
         ),
         Choice(
             "model",
-            f"{shape.n_layer} layers up to width 256, rotary positions, context {shape.context}, "
-            f"{corpus.tokenizer} tokens",
-            "one depth keeps small sizes on one curve; rotary positions learned faster than "
-            "learned ones in short runs (docs/LOG.md)",
+            f"{SMALL_DEPTH} layers up to width 256, {family}; {corpus.tokenizer} tokens",
+            "one depth keeps small sizes on one curve; what the defaults were compared with stands "
+            "in docs/LOG.md",
             "measured",
         ),
     )
 
 
 def _decisions(
-    sizes: Sequence[Rung], ladder: Ladder, spec: LadderSpec, choices: tuple[Choice, ...]
+    sizes: Sequence[Rung],
+    ladder: Ladder,
+    spec: LadderSpec,
+    family: Family,
+    choices: tuple[Choice, ...],
 ) -> Decisions:
     notices = []
     span = size_of(sizes[-1].shape) / size_of(sizes[0].shape)
@@ -421,8 +411,7 @@ def _decisions(
         widths=tuple(rung.shape.d_model for rung in sizes),
         speeds=tuple(rung.speed for rung in sizes),
         rates=tuple(rung.lr for rung in sizes),
-        context=sizes[0].shape.context,
-        vocabulary=sizes[0].shape.vocabulary,
+        family=family,
         steps=ladder.tokens[-1] // spec.batch_tokens,
         batch_tokens=spec.batch_tokens,
         data_sizes=spec.data_sizes,

@@ -6,8 +6,9 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from scalelab.counting.shape import Activation, Norm, Positions
 from scalelab.errors import SpecError
 from scalelab.units import parse_budget
 
@@ -25,13 +26,25 @@ class RunSettings:
     """What the whole study may spend: wall time (10m, 1h30m) or training compute (1e15flop)."""
     out: str | None = None
     """Folder of the study. The same command on the same folder goes on where it stopped."""
+    text_field: str = "text"
+    """Where .jsonl, .parquet and hub records hold their text."""
+    separator: str | None = None
+    """The line between documents of one file (default: <|doc|> or <|endoftext|>)."""
     tokenizer: str = "bytes"
     """bytes, bpe:SIZE (trained on the text), or a tokenizer.json."""
     context: int = 128
     """Tokens that a model sees at once."""
+    positions: Positions = "rotary"
+    """How a model knows where a token stands."""
+    norm: Norm = "layernorm"
+    """The normalisation layers."""
+    activation: Activation = "gelu"
+    """The feed-forward layer's nonlinearity."""
+    untied: bool = False
+    """Give the output layer a matrix of its own, not the embedding transposed."""
     sizes: int = 8
     """Sizes of the ladder; the largest is held out and predicted."""
-    data_sizes: int = 3
+    data_sizes: int = 4
     """Data sizes of each size, branching off one trunk; each is twice the one before."""
     seed: int = 0
     """Of the initial parameters and the order of the data."""
@@ -58,6 +71,11 @@ class RunSettings:
             raise SpecError(f"workers is {self.workers}; at least 1 is needed.")
         if self.text and self.hf:
             raise SpecError("both --text and --hf are given; a study reads one of them.")
+        for name, kind in (("positions", Positions), ("norm", Norm), ("activation", Activation)):
+            if getattr(self, name) not in get_args(kind):
+                raise SpecError(
+                    f"{name} is {getattr(self, name)!r}; expected {', '.join(get_args(kind))}."
+                )
         parse_budget(self.budget)
 
 
@@ -77,9 +95,9 @@ def read_toml(path: Path) -> dict[str, Any]:
             raise SpecError(f"{path}: unknown setting {key!r}; known are {', '.join(known)}.")
         if name == "text":
             value = (value,) if isinstance(value, str) else tuple(value)
-        kinds = {"text": tuple, "context": int, "sizes": int, "data_sizes": int, "seed": int}
-        kind = int if name == "workers" else kinds.get(name, str)
-        if not isinstance(value, kind) or isinstance(value, bool):
+        default = known[name].default
+        kind = type(default) if default is not None else int if name == "workers" else str
+        if type(value) is not kind:
             raise SpecError(f"{path}: {key} is {value!r}; {kind.__name__} is expected.")
         settings[name] = value
     return settings

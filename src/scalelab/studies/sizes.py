@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from scalelab.counting import TransformerShape, count_parameters
+from scalelab.counting.shape import Activation, Norm, Positions
 
 WIDTHS = (
     *(8, 12, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512),
@@ -15,7 +18,27 @@ SMALL_DEPTH = 4
 grows from 2, each jump of a layer leaves a step in the losses. (measured: docs/LOG.md)"""
 
 
-def shape_of_width(d_model: int, context: int, vocabulary: int) -> TransformerShape:
+@dataclass(frozen=True)
+class Family:
+    """What all sizes of a ladder share: see `TransformerShape` for each."""
+
+    context: int
+    vocabulary: int
+    positions: Positions = "rotary"
+    norm: Norm = "layernorm"
+    activation: Activation = "gelu"
+    tied: bool = True
+
+    def __str__(self) -> str:
+        """In words."""
+        return (
+            f"{self.positions} positions, {self.norm}, {self.activation}, "
+            f"{'tied' if self.tied else 'untied'} output layer, context {self.context}, "
+            f"vocabulary {self.vocabulary}"
+        )
+
+
+def shape_of_width(d_model: int, family: Family) -> TransformerShape:
     """The shape of a width: depth 4 up to width 256, then sqrt(d_model)/4; heads of about 16 to 64.
 
     The feed-forward layer is four times the width (paper: Kaplan et al. 2020 find the loss almost
@@ -31,8 +54,7 @@ def shape_of_width(d_model: int, context: int, vocabulary: int) -> TransformerSh
         d_model=d_model,
         n_head=heads,
         d_ff=4 * d_model,
-        context=context,
-        vocabulary=vocabulary,
+        **asdict(family),
     )
 
 
@@ -41,17 +63,13 @@ def size_of(shape: TransformerShape) -> int:
     return count_parameters(shape).non_embedding
 
 
-def rungs(largest: TransformerShape, count: int, span: float) -> list[TransformerShape]:
+def rungs(largest: int, family: Family, count: int, span: float) -> Sequence[TransformerShape]:
     """`count` shapes from about N/span to N, evenly spaced in log N as far as widths allow.
 
-    largest: the top rung, of size N. span: its ratio to the lowest rung.
+    largest: width of the top rung, of size N. span: its ratio to the lowest rung.
     """
-    top = math.log(size_of(largest))
-    shapes = [
-        shape_of_width(width, largest.context, largest.vocabulary)
-        for width in WIDTHS
-        if width <= largest.d_model
-    ]
+    shapes = [shape_of_width(width, family) for width in WIDTHS if width <= largest]
+    top = math.log(size_of(shapes[-1]))
     chosen: list[TransformerShape] = []
     for i in range(count):
         target = top - math.log(span) * (count - 1 - i) / (count - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,8 +30,8 @@ Progress = Callable[[int, float, float], None]
 """Called with (step, training loss, tokens per second) about twice a second."""
 
 FAR_ABOVE_START = 2.0
-"""A training loss this many nats above the uniform guess, near which every run starts, has diverged.
-(assumed)"""
+"""A training loss this many nats above the uniform guess, near which every run starts, means that
+the run has diverged. (assumed)"""
 
 
 class Trainer:
@@ -91,10 +91,22 @@ class Trainer:
         "interrupted" returned. A loss that is not finite, or far above where it started, ends the
         run as "diverged".
         """
+        with (
+            closing(JsonLines(self.folder / "metrics.jsonl")) as metrics,
+            closing(JsonLines(self.folder / "evals.jsonl")) as evals,
+            closing(JsonLines(self.folder / "noise.jsonl")) as noise,
+        ):
+            return self._train(metrics, evals, noise, progress, should_stop)
+
+    def _train(
+        self,
+        metrics: JsonLines,
+        evals: JsonLines,
+        noise: JsonLines,
+        progress: Progress,
+        should_stop: Callable[[], bool],
+    ) -> Status:
         spec = self.spec
-        metrics = JsonLines(self.folder / "metrics.jsonl")
-        evals = JsonLines(self.folder / "evals.jsonl")
-        noise = JsonLines(self.folder / "noise.jsonl")
         log_every = max(1, min(64, spec.last_step // 50))
         limit = FAR_ABOVE_START + math.log(spec.shape.vocabulary)
         before, resumed_at = self.seconds, self.step

@@ -110,10 +110,10 @@ class TrainSpec:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainSpec:
         """The inverse of `to_dict`; raises SpecError on unknown or missing names."""
-        values = dict(values)
         try:
+            values = dict(values)
             shape = TransformerShape(**values.pop("shape"))
             fork_steps = tuple(values.pop("fork_steps", ()))
             return cls(shape=shape, fork_steps=fork_steps, **values)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise SpecError(f"run.json does not describe a run: {error}") from error

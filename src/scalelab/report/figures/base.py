@@ -131,7 +131,9 @@ def log_ticks(low: float, high: float) -> list[float]:
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) >= 3:
             return inside
-    return [_two_digits(value) for value in log_space(low, high, 5)[1:-1]]
+    tenths = [n * 10.0**decade / 10 for decade in decades for n in range(10, 100)]
+    inside = [_two_digits(tick) for tick in tenths if low <= tick <= high]
+    return inside[:: max(1, math.ceil(len(inside) / 6))]
 
 
 def padded(values: Sequence[float], by: float = 0.06) -> list[float]:

@@ -1,0 +1,189 @@
+"""Processes: handed runs, replaced when they die, none left behind.
+
+Where only the protocol matters the process is a shell script that speaks it: it starts at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from tiny_runs import alive, tiny
+
+from scalelab.corpus import Corpus
+from scalelab.errors import ScalelabError, TrainingError
+from scalelab.execution import pool as pool_module
+from scalelab.execution.pool import Event, Pool, available_cores
+from scalelab.execution.study import register, result
+
+READY = """echo '{"event": "ready", "device": "cpu", "name": "made of straw", "torch": "0.0"}'"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a pool start this shell script in place of the worker."""
+
+    def use(text: str) -> None:
+        path = tmp_path / "worker.sh"
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+
+    return use
+
+
+def pids(pool: Pool) -> list[int]:
+    return [process.process.pid for process in pool._processes]
+
+
+def events_until_end(pool: Pool, count: int = 1) -> list[Event]:
+    """Every event until `count` runs have ended; fails after a minute without."""
+    seen: list[Event] = []
+    deadline = time.monotonic() + 60
+    while sum(event.kind == "end" for event in seen) < count:
+        assert time.monotonic() < deadline, f"no end in sight, but {seen}"
+        seen += pool.events(wait=0.5)
+    return seen
+
+
+def test_a_run_is_trained_in_another_process(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:
+    folder = register(tmp_path, tiny(corpus, "one"))
+    pool.submit(folder)
+    assert pool.idle == pool.size - 1 == 1
+    end = events_until_end(pool)[-1]
+    assert (end.folder, end.status, end.error) == (folder, "finished", None)
+    assert pool.idle == 2
+    values = result(tmp_path, "one")
+    assert values is not None
+    assert values["loss"] < 5.0
+    assert pool.torch_version == version("torch")
+
+
+def test_speed_is_measured_not_trained(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:
+    pool.submit(register(tmp_path, tiny(corpus, "speed", kind="speed", steps=10**6)), seconds=0.01)
+    assert events_until_end(pool)[-1].status == "finished"
+    values = result(tmp_path, "speed")
+    assert values is not None
+    assert values["tokens_per_second"] > 0
+    assert set(values) == {"run", "tokens_per_second"}
+
+
+def test_a_folder_without_a_run_fails_with_the_reason(pool: Pool, tmp_path: Path) -> None:
+    pool.submit(tmp_path / "nothing")
+    end = events_until_end(pool)[-1]
+    assert end.status == "failed"
+    assert "cannot read" in (end.error or "")
+    assert "run.json" in (end.error or "")
+    assert pool.idle == 2, "the process lives on"
+
+
+def test_a_process_that_died_idle_costs_no_run(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:
+    """A run handed to a process that is dead already is reported as crashed, never lost."""
+    for process in pool._processes:
+        os.kill(process.process.pid, signal.SIGKILL)
+        process.process.wait()
+    folder = register(tmp_path, tiny(corpus, "late"))
+    pool.submit(folder)
+    end = events_until_end(pool)[-1]
+    assert (end.folder, end.status) == (folder, "crashed")
+    pool.submit(folder)
+    assert events_until_end(pool)[-1].status == "finished"
+
+
+def test_a_process_that_does_not_start_says_why(script: Callable[[str], None]) -> None:
+    script("echo 'no module named torch' >&2; exit 3")
+    with pytest.raises(TrainingError, match="did not start: no module named torch"), Pool(2):
+        pass
+
+
+def test_a_graphics_card_is_used_by_one_process(script: Callable[[str], None]) -> None:
+    script(READY.replace('"cpu"', '"cuda"') + "; read line; exit 0")
+    pool = Pool(3)
+    with pool:
+        started = pids(pool)
+        assert pool.size == pool.idle == len(started) == 1
+        assert (pool.device, pool.device_name) == ("cuda", "made of straw")
+    assert not any(alive(pid) for pid in started)
+
+
+def test_a_process_that_ignores_the_request_to_stop_is_killed(
+    script: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "GRACE", 0.2)
+    script(f"trap '' TERM; {READY}; while :; do sleep 0.05; done")
+    pool = Pool(2)
+    with pool:
+        started = pids(pool)
+        assert all(alive(pid) for pid in started)
+    assert not any(alive(pid) for pid in started)
+    assert pool.size == 0
+
+
+def test_an_error_inside_leaves_no_process(script: Callable[[str], None]) -> None:
+    script(f"{READY}; read line; exit 0")
+    pool = Pool(2)
+    with pytest.raises(KeyboardInterrupt), pool:  # noqa: PT012 - the processes must be seen first
+        started = pids(pool)
+        raise KeyboardInterrupt
+    assert not any(alive(pid) for pid in started)
+
+
+def test_words_that_are_no_events_are_passed_over(
+    script: Callable[[str], None], tmp_path: Path
+) -> None:
+    end = json.dumps(
+        {"event": "end", "folder": str(tmp_path), "status": "finished", "error": None}
+    )
+    noise = "echo 'a library greets you'; echo 7; echo '{}'; echo '[1'"
+    script(f"{noise}; {READY}; read line; {noise}; echo '{end}'; read line")
+    with Pool(1) as pool:
+        pool.submit(tmp_path)
+        last = events_until_end(pool)[-1]
+        assert (last.folder, last.status) == (tmp_path, "finished")
+
+
+def test_what_a_dying_process_said_last_is_the_reason(
+    script: Callable[[str], None], tmp_path: Path
+) -> None:
+    script(f"{READY}; read line; echo 'the floor gave way' >&2; exit 7")
+    with Pool(1) as pool:
+        pool.submit(tmp_path)
+        end = events_until_end(pool)[-1]
+    assert end.status == "crashed"
+    assert end.error == "the training process ended with exit code 7. the floor gave way"
+
+
+def test_many_processes_that_talk_to_the_end_are_stopped_quietly(
+    script: Callable[[str], None],
+) -> None:
+    """Whatever a process is in the middle of saying when it is stopped disturbs nobody."""
+    script(f"{READY}; while :; do echo '{{}}'; echo noise >&2; done")
+    for _ in range(5):
+        with Pool(4) as pool:
+            assert pool.size == 4
+
+
+def test_no_process_is_idle_for_a_third_run(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:
+    folders = [register(tmp_path, tiny(corpus, name)) for name in "ab"]
+    for folder in folders:
+        pool.submit(folder)
+    with pytest.raises(ScalelabError, match="no idle"):
+        pool.submit(tmp_path / "c")
+    ends = [event for event in events_until_end(pool, 2) if event.kind == "end"]
+    assert {event.folder for event in ends} == set(folders)
+
+
+def test_threads_share_the_cores() -> None:
+    cores = available_cores()
+    assert cores >= 1
+    assert Pool(1).threads == cores
+    assert Pool(cores).threads == 1
+    assert Pool(4 * cores).threads == 1
+    assert Pool().wanted == cores

@@ -1,0 +1,144 @@
+"""A study's folder is read back from plain files, cut and repeated lines included."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import tiny
+
+from scalelab.errors import RecordError, SpecError
+from scalelab.execution.study import curve_table, register, result, run_table, specs
+
+TRUNK = tiny(
+    None, "trunk", steps=40, kind="trunk", stop_step=30, fork_steps=(15, 30), curve_points=0
+)
+SHORT = tiny(None, "short", steps=20, trunk="trunk", fork_step=15)
+LONG = tiny(None, "long", steps=40, trunk="trunk", fork_step=30)
+ALONE = tiny(None, "alone", steps=40)
+RUNS = (TRUNK, SHORT, LONG, ALONE)
+
+
+def write_lines(path: Path, *lines: dict[str, Any] | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texts = [line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines]
+    path.write_text("".join(texts))
+
+
+def evals(*points: tuple[int, float]) -> list[dict[str, Any]]:
+    return [{"step": step, "tokens": 64 * step, "loss": loss} for step, loss in points]
+
+
+def metrics(step: int, loss: float) -> dict[str, Any]:
+    return {"step": step, "loss": loss, "lr": step / 1000, "grad_norm": 1.0}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    for spec in RUNS:
+        register(tmp_path, spec)
+    write_lines(tmp_path / "trunk" / "evals.jsonl", *evals((4, 5.0), (15, 4.0), (16, 3.9)))
+    write_lines(
+        tmp_path / "trunk" / "metrics.jsonl", metrics(2, 5.5), metrics(10, 4.6), metrics(30, 4.0)
+    )
+    write_lines(tmp_path / "short" / "evals.jsonl", *evals((17, 3.5), (20, 3.4)))
+    write_lines(tmp_path / "short" / "metrics.jsonl", metrics(16, 3.7), metrics(20, 3.3))
+    return tmp_path
+
+
+def curve(study: Path, run: str) -> list[dict[str, Any]]:
+    table = curve_table(study, RUNS, {spec.run: 100.0 for spec in RUNS})
+    return [row for row in table.iter_rows(named=True) if row["run"] == run]
+
+
+def test_a_branchs_curve_begins_with_its_trunks_up_to_the_fork(study: Path) -> None:
+    rows = curve(study, "short")
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        (4, 5.0), (15, 4.0), (17, 3.5), (20, 3.4),
+    ]  # fmt: skip
+    assert {row["trunk"] for row in rows} == {"trunk"}
+    assert [row["flops"] for row in rows] == [100.0 * 64 * row["step"] for row in rows]
+    assert [row["step"] for row in curve(study, "long")] == [4, 15, 16], "forks later: sees more"
+    assert curve(study, "trunk") == [], "a trunk is no run of the table"
+    assert curve(study, "alone") == [], "not begun"
+
+
+def test_what_training_logged_stands_beside_the_held_out_loss(study: Path) -> None:
+    rows = curve(study, "short")
+    assert [row["train_loss"] for row in rows] == [5.5, 4.6, 3.7, 3.3]
+    assert [row["lr"] for row in rows] == [0.002, 0.010, 0.016, 0.020]
+
+
+def test_a_line_cut_by_a_kill_is_skipped_and_a_repeated_step_keeps_the_last(study: Path) -> None:
+    write_lines(
+        study / "alone" / "evals.jsonl",
+        *evals((5, 4.0), (10, 3.0), (20, 2.5), (10, 2.9)),
+        '{"step": 40, "tokens": 25',
+    )
+    assert [(row["step"], row["loss"]) for row in curve(study, "alone")] == [
+        (5, 4.0), (10, 2.9), (20, 2.5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["\x00\x00\n", "[]\n", "7\n", '{"loss": 1}\n', '{"step": "x"}\n'])
+def test_a_line_that_is_no_record_is_skipped(study: Path, line: str) -> None:
+    write_lines(study / "alone" / "evals.jsonl", line, *evals((5, 4.0)))
+    assert [row["loss"] for row in curve(study, "alone")] == [4.0]
+
+
+def test_a_diverged_curve_holds_null_where_the_loss_was_not_finite(study: Path) -> None:
+    write_lines(study / "alone" / "evals.jsonl", '{"step": 5, "tokens": 320, "loss": null}\n')
+    assert [row["loss"] for row in curve(study, "alone")] == [None]
+
+
+def test_run_table_has_a_row_for_every_run_but_trunks(study: Path) -> None:
+    ended = {"run": "short", "status": "finished", "params": 3072, "loss": 3.4, "trunk": "trunk"}
+    (study / "short" / "result.json").write_text(json.dumps(ended))
+    (study / "trunk" / "result.json").write_text(json.dumps({"run": "trunk", "loss": None}))
+    rows = {row["run"]: row for row in run_table(study, RUNS, {"long"}).iter_rows(named=True)}
+    assert set(rows) == {"short", "long", "alone"}
+    assert rows["short"] == ended | {"held_out": False}
+    assert [rows[run]["status"] for run in ("long", "alone")] == ["running", "running"]
+    assert [rows[run]["trunk"] for run in ("long", "alone")] == ["trunk", "alone"]
+    assert rows["long"]["held_out"]
+    assert rows["long"]["loss"] is None
+
+
+def test_specs_come_back_equal(tmp_path: Path) -> None:
+    odd = replace(ALONE, lr=math.pi * 1e-3, fork_steps=(3, 7), seed=2**40)
+    for spec in (*RUNS[:3], odd):
+        register(tmp_path, spec)
+    assert set(specs(tmp_path)) == {*RUNS[:3], odd}
+
+
+def test_another_spec_in_the_same_folder_is_refused(study: Path) -> None:
+    assert register(study, ALONE) == study / "alone"
+    with pytest.raises(RecordError, match="alone holds a run with other settings; choose another"):
+        register(study, replace(ALONE, lr=2e-2))
+
+
+def test_a_file_in_the_way_of_a_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / "alone").write_text("")
+    with pytest.raises(RecordError, match=r"cannot make .*alone: .*exists.*--out"):
+        register(tmp_path, ALONE)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"text"', '{"run": "alone"}', "[1]"])
+def test_a_damaged_run_json_is_named_not_overwritten(tmp_path: Path, content: str) -> None:
+    path = register(tmp_path, ALONE) / "run.json"
+    path.write_text(content)
+    with pytest.raises((RecordError, SpecError), match=r"run\.json"):
+        register(tmp_path, ALONE)
+    assert path.read_text() == content
+
+
+def test_a_run_without_a_result_has_none_and_a_damaged_one_is_named(study: Path) -> None:
+    assert result(study, "alone") is None
+    assert result(study, "never") is None
+    (study / "alone" / "result.json").write_text('{"run": "al')
+    with pytest.raises(RecordError, match=r"result\.json is damaged .* run the same command again"):
+        result(study, "alone")
