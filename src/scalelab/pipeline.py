@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -137,14 +138,17 @@ def open_study(settings: RunSettings) -> Path:
         # Settings that an older version did not know had the default.
         there = asdict(RunSettings()) | read_json(record).get("settings", {})
         changed = sorted(key for key in wanted if there.get(key) != wanted[key])
-        if changed:
+        if not changed:
+            return study
+        if (study / "plan.json").exists():
             differences = ", ".join(f"{key} {there.get(key)!r}" for key in changed)
             raise RecordError(
                 f"{study} holds a study with {differences}; asked for now: "
                 + ", ".join(f"{key} {wanted[key]!r}" for key in changed)
                 + ". Choose another --out, or delete that folder."
             )
-        return study
+        # Nothing was decided there yet: a study that failed early, with other settings.
+        shutil.rmtree(study / "probes", ignore_errors=True)
     try:
         study.mkdir(parents=True, exist_ok=True)
     except OSError as error:

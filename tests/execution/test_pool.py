@@ -6,8 +6,6 @@ Where only the protocol matters the process is a shell script that speaks it: it
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -41,6 +39,11 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 
 def pids(pool: Pool) -> list[int]:
     return [process.process.pid for process in pool._processes]
+
+
+def end_of(folder: Path) -> str:
+    """What a worker says when the run of a folder has finished."""
+    return json.dumps({"event": "end", "folder": str(folder), "status": "finished", "error": None})
 
 
 def events_until_end(pool: Pool, count: int = 1) -> list[Event]:
@@ -84,17 +87,20 @@ def test_a_folder_without_a_run_fails_with_the_reason(pool: Pool, tmp_path: Path
     assert pool.idle == 2, "the process lives on"
 
 
-def test_a_process_that_died_idle_costs_no_run(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_process_that_died_idle_costs_no_run(
+    script: Callable[[str], None], tmp_path: Path
+) -> None:
     """A run handed to a process that is dead already is reported as crashed, never lost."""
-    for process in pool._processes:
-        os.kill(process.process.pid, signal.SIGKILL)
-        process.process.wait()
-    folder = register(tmp_path, tiny(corpus, "late"))
-    pool.submit(folder)
-    end = events_until_end(pool)[-1]
-    assert (end.folder, end.status) == (folder, "crashed")
-    pool.submit(folder)
-    assert events_until_end(pool)[-1].status == "finished"
+    script(f"{READY}; read line; echo '{end_of(tmp_path)}'; read line")
+    with Pool(1) as pool:
+        process = pool._processes[0].process
+        process.kill()
+        process.wait()
+        pool.submit(tmp_path)
+        end = events_until_end(pool)[-1]
+        assert (end.folder, end.status) == (tmp_path, "crashed")
+        pool.submit(tmp_path)
+        assert events_until_end(pool)[-1].status == "finished"
 
 
 def test_a_process_that_does_not_start_says_why(script: Callable[[str], None]) -> None:
@@ -138,11 +144,8 @@ def test_an_error_inside_leaves_no_process(script: Callable[[str], None]) -> Non
 def test_words_that_are_no_events_are_passed_over(
     script: Callable[[str], None], tmp_path: Path
 ) -> None:
-    end = json.dumps(
-        {"event": "end", "folder": str(tmp_path), "status": "finished", "error": None}
-    )
     noise = "echo 'a library greets you'; echo 7; echo '{}'; echo '[1'"
-    script(f"{noise}; {READY}; read line; {noise}; echo '{end}'; read line")
+    script(f"{noise}; {READY}; read line; {noise}; echo '{end_of(tmp_path)}'; read line")
     with Pool(1) as pool:
         pool.submit(tmp_path)
         last = events_until_end(pool)[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -18,6 +19,7 @@ _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing l
 _FLAT = 1e4  # condition number: directions known ten thousand times worse than others (assumed)
 _WIDE = 4.0  # high / low of an exponent's interval that says nothing (assumed)
 _OUTLIER = 5.0  # robust standard deviations (assumed)
+_TOGETHER = 0.99  # correlation of two log inputs, above which they are one input (assumed)
 EXTRAPOLATION = 10.0
 """Prediction beyond the data by more than this factor is noted (assumed; published fits that were
 checked at larger factors missed by percents)."""
@@ -61,6 +63,18 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
                 "few-levels",
                 f"{name} takes {levels} values; a power law with a floor needs {_FEW_LEVELS} or "
                 "more before its exponent means anything. Add runs at other values.",
+            )
+    for one, two in combinations(range(len(observed.inputs)), 2):
+        correlation = np.corrcoef(observed.inputs[one], observed.inputs[two])[0, 1]
+        if abs(correlation) > _TOGETHER:
+            first, second = observed.law.inputs[one], observed.law.inputs[two]
+            # Seen with D = 20 N: N_opt's exponent came out as .983 +- .0003 where it was .5.
+            yield Notice(
+                "collinear",
+                f"{first} and {second} move together (correlation {correlation:.3f} of their "
+                "logarithms): the runs cannot tell what each of them does. Exponents, and what "
+                "follows from them, mean nothing, whatever their intervals say; predictions hold "
+                f"only along the same line. Add runs that vary {second} at one {first}.",
             )
     few = intervals.clusters < FEW_CLUSTERS
     if few and intervals.method == "pairs":

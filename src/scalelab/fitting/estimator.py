@@ -46,6 +46,8 @@ class Estimator:
 
 def choose_estimator(name: EstimatorName, delta: float, observed: Observations) -> Estimator:
     """The estimator of that name; ``auto``: shared-noise for few clusters of several runs."""
+    if not delta > 0:
+        raise SpecError(f"delta of Huber's function is {delta}; it must be positive.")
     if name == "auto":
         shared = observed.cluster_count < min(len(observed.target), FEW_CLUSTERS)
         return Estimator("shared-noise" if shared else "huber", delta)
@@ -53,8 +55,6 @@ def choose_estimator(name: EstimatorName, delta: float, observed: Observations) 
         raise SpecError(
             f"estimator is {name!r}; expected auto, huber, least-squares or shared-noise."
         )
-    if not delta > 0:
-        raise SpecError(f"delta of Huber's function is {delta}; it must be positive.")
     return Estimator(name, delta)
 
 

@@ -16,6 +16,8 @@ from scalelab.laws import Array, Law
 if TYPE_CHECKING:
     import polars as pl
 
+_ROW = "\0row"  # of the table, counted from 1: no column that a user names is in its way
+
 
 @dataclass(frozen=True)
 class Observations:
@@ -69,10 +71,10 @@ def observe(law: Law, table: pl.DataFrame, clusters: str = "auto") -> Observatio
     ids = (
         pl.col("run").cast(pl.String)
         if "run" in table.columns
-        else pl.lit("row ") + pl.col("position").cast(pl.String)
+        else pl.lit("row ") + pl.col(_ROW).cast(pl.String)
     )
-    table = table.with_row_index("position", offset=1).with_columns(ids.alias("run"))
-    kept, left_out = _select(table)
+    table = table.with_row_index(_ROW, offset=1).with_columns(ids.alias("run"))
+    kept, left_out = select(table)
     _check(law, kept, left_out)
     # In a canonical order, so that a shuffled table gives the same fit to the last bit.
     kept = kept.sort([*law.inputs, "loss", "run"])
@@ -98,7 +100,8 @@ def observe(law: Law, table: pl.DataFrame, clusters: str = "auto") -> Observatio
     )
 
 
-def _select(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+def select(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The finished rows that are not held out; and reason -> how many rows were left out."""
     import polars as pl
 
     left_out: dict[str, int] = {}
@@ -125,7 +128,7 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
         bad = kept.filter(values.is_null() | ~(values.is_finite() & (values > 0)))
         if len(bad):
             raise FitError(
-                f"row {bad['position'][0]} (run {bad['run'][0]}): {name} is {bad[name][0]}; a "
+                f"row {bad[_ROW][0]} (run {bad['run'][0]}): {name} is {bad[name][0]}; a "
                 f"finished run needs a positive, finite {name}. Correct it, or give the run "
                 "another status, and it is left out and counted."
             )
@@ -157,7 +160,8 @@ def _clusters(kept: pl.DataFrame, clusters: str) -> tuple[str, NDArray[np.intp]]
         by = "trunk" if usable else "run"
     if by not in kept.columns:
         raise FitError(
-            f"there is no column {by!r} to cluster by; the table has {', '.join(kept.columns)}."
+            f"there is no column {by!r} to cluster by; the table has "
+            f"{', '.join(name for name in kept.columns if name != _ROW)}."
         )
     # A run without a value of its own is alone.
     alone = pl.lit("\0") + pl.col("run")

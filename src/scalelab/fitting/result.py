@@ -155,7 +155,8 @@ class Fit:
             # The same stream at every call: a prediction does not change when asked again.
             luck = np.random.default_rng([self.seed, 1]).normal(size=(len(draws), 2))
             draws = draws + (self.draw_noise * luck).sum(axis=1, keepdims=True)
-        low, high = np.nanquantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+        ends = [0.5 - level / 2, 0.5 + level / 2]
+        low, high = np.nanquantile(draws, ends, axis=0) if draws.size else np.empty((2, 0))
         factors = self._extrapolation(inputs)
         notices = tuple(
             Notice(
@@ -174,7 +175,9 @@ class Fit:
         for name in self.law.inputs:
             low, high, _ = self.ranges[name]
             values = np.asarray(inputs[name], dtype=float)
-            factors[name] = max(1.0, float(values.max()) / high, low / float(values.min()))
+            # The initial values are those of no inputs at all, which lie nowhere outside.
+            largest, smallest = values.max(initial=0.0), values.min(initial=np.inf)
+            factors[name] = max(1.0, float(largest) / high, low / float(smallest))
         return factors
 
     def summary(self) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from scalelab.errors import FitError
 from scalelab.fitting.engine import fit
+from scalelab.fitting.observations import select
 from scalelab.fitting.result import Fit
 from scalelab.laws import get_law
 from scalelab.units import format_count
@@ -24,7 +25,7 @@ FLOOR_NEEDS = 5
 
 def slice_params(runs: pl.DataFrame) -> Fit:
     """L(N) over the fitted runs with the most tokens; raises FitError when they are too few."""
-    fitted = _fitted(runs)
+    fitted = _fitted(runs, "tokens")
     most = fitted["tokens"].max()
     where = f"at D = {format_count(most)} tokens, one epoch"  # type: ignore[arg-type]
     return _one_variable(fitted.filter(fitted["tokens"] == most), "params", where)
@@ -35,7 +36,7 @@ def slice_tokens(runs: pl.DataFrame) -> Fit:
 
     Branches of one trunk: what they share moves all of them alike, so each counts for itself.
     """
-    fitted = _fitted(runs)
+    fitted = _fitted(runs, "params")
     largest = fitted["params"].max()
     where = f"at N = {format_count(largest)}, one epoch"  # type: ignore[arg-type]
     return _one_variable(fitted.filter(fitted["params"] == largest), "tokens", where)
@@ -43,7 +44,7 @@ def slice_tokens(runs: pl.DataFrame) -> Fit:
 
 def slice_frontier(runs: pl.DataFrame) -> Fit:
     """L(C) over the runs that no cheaper run beats; raises FitError when they are too few."""
-    fitted = _fitted(runs).sort("flops", "loss")
+    fitted = _fitted(runs, "flops").sort("flops", "loss")
     best = fitted.filter(fitted["loss"] <= fitted["loss"].cum_min())
     return _one_variable(best, "flops", f"along the frontier, {len(best)} runs that none beats")
 
@@ -61,12 +62,15 @@ def _one_variable(runs: pl.DataFrame, column: str, where: str) -> Fit:
     return fit(law, runs, clusters="run", conventions={column: where})
 
 
-def _fitted(runs: pl.DataFrame) -> pl.DataFrame:
-    import polars as pl
-
+def _fitted(runs: pl.DataFrame, column: str) -> pl.DataFrame:
     if "loss" not in runs.columns:
         raise FitError("no run has finished, so there is nothing to fit.")
-    fitted = runs.filter((pl.col("status") == "finished") & ~pl.col("held_out"))
+    if column not in runs.columns:
+        raise FitError(
+            f"the slice is chosen by {column}; the table has {', '.join(runs.columns)}. "
+            f"Rename or add {column}."
+        )
+    fitted, _ = select(runs)
     if fitted.is_empty():
         raise FitError("no run that may be fitted has finished.")
     return fitted

@@ -16,6 +16,7 @@ from scalelab.fitting.objective import Evaluation, Objective
 from scalelab.laws import Array, Law
 
 _SMALLEST = 1e-9  # of a coefficient, relative to the largest: its logarithm must exist
+_WORTH = 0.1  # share of the promised decrease that lets the next step be bolder (assumed)
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,22 @@ def minimise(
             converged[active[done]] = True
             keep = np.flatnonzero(~done)
             active, batch = active[keep], batch.take(keep)
-            step = step[keep]
+            step, promised = step[keep], promised[keep]
             if not len(active):
                 break
         trial = np.clip(theta[active] + step, low, high)
         there = batch.evaluate(trial)
-        better = there.value < state.value[active]
+        with np.errstate(invalid="ignore"):  # both may be infinite: nothing gained
+            gained = state.value[active] - there.value
+        better = gained > 0
         rows = active[better]
         theta[rows] = trial[better]
         state.put(rows, there, better)
+        # A step that gains hardly anything of what was promised went too far, to the other side of
+        # a kink: with less damping the next one would come back, and so on for ever.
+        bold = gained > _WORTH * promised
         damping[active] = np.where(
-            better, np.maximum(damping[active] * 0.2, 1e-12), damping[active] * 5
+            bold, np.maximum(damping[active] * 0.2, 1e-12), damping[active] * 5
         )
     return Solution(theta, state.value, converged)
 

@@ -145,6 +145,13 @@ class Law:
                 f"law {self.name} has parameters {', '.join(self.names)}; "
                 f"given were {', '.join(parameters) or 'none'}. Give exactly those."
             )
+        for parameter in self.parameters:
+            value = parameters[parameter.name]
+            # A floor or a scale may be 0; an exponent may not.
+            if not (np.isfinite(value) and (value > 0 or (value == 0 and parameter.low == 0))):
+                raise SpecError(
+                    f"{parameter.name} is {value}; law {self.name} needs a positive, finite number."
+                )
         logs, shape = self.log_inputs(inputs)
         theta = self.coordinates(np.array([parameters[name] for name in self.names]))
         log_loss, _ = self.formula(theta[None], logs)

@@ -94,7 +94,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         if name not in known:
             raise SpecError(f"{path}: unknown setting {key!r}; known are {', '.join(known)}.")
         if name == "text":
-            value = (value,) if isinstance(value, str) else tuple(value)
+            value = [value] if isinstance(value, str) else value
+            if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+                raise SpecError(
+                    f"{path}: text is {value!r}; a path or a list of them is expected."
+                )
+            value = tuple(value)
         default = known[name].default
         kind = type(default) if default is not None else int if name == "workers" else str
         if type(value) is not kind:

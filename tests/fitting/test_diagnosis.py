@@ -1,0 +1,172 @@
+"""Every notice, provoked by a table that deserves it, and absent from one that does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from ladders import alone, ladder
+
+from scalelab.fitting import Fit, fit
+from scalelab.laws import Array
+
+DRAWS = 100
+
+
+def healthy(seed: int = 0) -> pl.DataFrame:
+    """Thirty runs over three decades each of N and D."""
+    return alone(
+        ladder(seed, sizes=6, data=5, sizes_from=1e4, sizes_to=1e7, data_from=1e6, data_to=1e9)
+    )
+
+
+def notices(found: Fit) -> dict[str, str]:
+    return {notice.code: notice.message for notice in found.diagnosis.warnings}
+
+
+def test_a_healthy_table_gives_no_notice() -> None:
+    found = fit("chinchilla", healthy(), draws=DRAWS)
+    assert notices(found) == {}
+    assert found.diagnosis.starts == 121
+    assert found.diagnosis.starts_agreeing > 60
+
+
+def test_left_out() -> None:
+    table = healthy().with_columns(
+        status=pl.when(pl.int_range(pl.len()) < 3)
+        .then(pl.lit("diverged"))
+        .otherwise(pl.lit("finished"))
+    )
+    found = fit("chinchilla", table, draws=DRAWS)
+    assert notices(found)["left-out"] == "rows not fitted: 3 diverged."
+    assert found.left_out == {"diverged": 3}
+    assert found.runs == 27
+
+
+@pytest.mark.parametrize(("sizes", "data", "named"), [(3, 8, "params"), (8, 3, "tokens")])
+def test_few_levels(sizes: int, data: int, named: str) -> None:
+    found = fit("chinchilla", alone(ladder(sizes=sizes, data=data)), draws=DRAWS)
+    assert notices(found)["few-levels"].startswith(f"{named} takes 3 values")
+
+
+def test_few_clusters_only_of_a_bootstrap_that_draws_them() -> None:
+    table = ladder(between=0.004)
+    pairs = notices(fit("chinchilla", table, intervals="pairs", draws=DRAWS))
+    assert pairs["few-clusters"].startswith("7 clusters by trunk are too few")
+    components = notices(fit("chinchilla", table, intervals="components", draws=DRAWS))
+    assert "few-clusters" not in components
+    assert "7 clusters by trunk" in components["noise-model"]
+    assert "hardly anything checks" not in components["noise-model"]
+    # Seven trunks less the six parameters of the coupled law leave one; six leave none.
+    none = notices(fit("coupled", ladder(sizes=6, between=0.004), draws=DRAWS))
+    assert "hardly anything checks" in none["noise-model"]
+
+
+def test_at_bound() -> None:
+    N = np.geomspace(1e4, 1e8, 24)
+    table = pl.DataFrame({"params": N, "loss": 9.0 * N**-0.2 - 0.15})
+    found = fit("power", table, draws=DRAWS)
+    assert found.values["E"] == 0
+    assert notices(found)["at-bound"].startswith("E is at its bound 0: the runs would have it low")
+    # Sizes and data that hide each other less than in a sum: gamma would have to exceed 1.
+    D = np.tile(np.geomspace(1e6, 1e9, 5), 6)
+    N = np.repeat(np.geomspace(1e4, 1e7, 6), 5)
+    a, b = 5.4 * N**-0.25, 27 * D**-0.35
+    more = pl.DataFrame({"params": N, "tokens": D, "loss": 1.0 + a + b + 0.8 * np.sqrt(a * b)})
+    found = fit("coupled", more, draws=DRAWS)
+    assert notices(found)["at-bound"].startswith(
+        "gamma is at its bound 1: the runs would have it h"
+    )
+
+
+def test_outliers_are_named_worst_first() -> None:
+    spoilt = {"n2-d3": 1.08, "n4-d0": 0.95}
+    table = healthy().with_columns(
+        loss=pl.col("loss") * pl.col("run").replace_strict(spoilt, default=1.0)
+    )
+    found = fit("chinchilla", table, draws=DRAWS)
+    message = notices(found)["outliers"]
+    assert message.startswith("2 runs lie far from the law")
+    # Huber's function leaves them where they are: +8% is ln 1.08 = 7.7% of log loss, -5% is 5.1%.
+    named = message[message.index("worst: ") + 7 :]
+    first, second = (part.split() for part in named.split(").")[0].split(", "))
+    assert (first[0], second[0]) == ("n2-d3", "n4-d0")
+    assert float(first[1].rstrip("%")) == pytest.approx(100 * np.log(1.08), abs=0.6)
+    assert float(second[1].rstrip("%")) == pytest.approx(100 * np.log(0.95), abs=0.6)
+
+
+def test_flat_direction() -> None:
+    """Sizes within ten percent of each other: the floor cannot be told from what size leaves."""
+    table = alone(ladder(sizes=6, data=5, sizes_from=1e5, sizes_to=1.1e5, within=1e-6))
+    found = fit("chinchilla", table, draws=DRAWS)
+    assert found.diagnosis.condition_number > 1e4
+    message = notices(found)["flat-direction"]
+    assert "E, A can move together" in message
+    assert "beta" not in message
+
+
+def test_not_identified() -> None:
+    table = alone(ladder(sizes=6, data=5, sizes_from=1e5, sizes_to=1.3e5, within=0.01))
+    found = fit("chinchilla", table, draws=200)
+    alpha = found.parameters["alpha"]
+    assert alpha.high > 4 * alpha.low
+    assert "alpha" in notices(found)["not-identified"]
+
+
+def proportional(seed: int) -> pl.DataFrame:
+    """D = 20 N throughout, as many a published ladder has it; what size does, data may have done."""
+    N = np.geomspace(1e6, 1e9, 24)
+    luck = 0.003 * np.random.default_rng(seed).normal(size=24)
+    loss = (1.5 + 100 * N**-0.3 + 50 * (20 * N) ** -0.3) * np.exp(luck)
+    return pl.DataFrame({"params": N, "tokens": 20 * N, "loss": loss})
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "kaplan", "coupled"])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_collinear(law: str, seed: int) -> None:
+    """The exponents of such runs may come out with narrow intervals, and be wrong."""
+    message = notices(fit(law, proportional(seed), draws=DRAWS))["collinear"]
+    assert "params and tokens move together (correlation 1.000" in message
+    # Falling together with rising is a line as well; a grid is none.
+    slanted = proportional(seed).with_columns(pl.col("tokens") ** -0.5 * 1e12)
+    assert "correlation -1.000" in notices(fit(law, slanted, draws=DRAWS))["collinear"]
+    assert "collinear" not in notices(fit(law, healthy(), draws=DRAWS))
+
+
+def test_starts_disagree() -> None:
+    found = fit("kaplan", proportional(0), draws=DRAWS)
+    agreeing = found.diagnosis.starts_agreeing
+    assert agreeing < 60
+    assert notices(found)["starts-disagree"].startswith(f"{agreeing} of 121 starts ended at")
+
+
+def condition_by_hand(found: Fit, rows: Array) -> float:
+    """Ratio of the singular values of derivatives scaled to length one."""
+    return float(np.linalg.cond((rows / np.linalg.norm(rows, axis=1, keepdims=True)).T))
+
+
+def test_the_condition_number_is_that_of_the_scaled_derivatives() -> None:
+    """Of the centred data: independent of units, and of what numpy calls cond."""
+    table = healthy()
+    found = fit("chinchilla", table, estimator="least-squares", draws=DRAWS)
+    v = found.values
+    n = np.log(table["params"].to_numpy())
+    d = np.log(table["tokens"].to_numpy())
+    size, data = v["A"] * np.exp(-v["alpha"] * n), v["B"] * np.exp(-v["beta"] * d)
+    n, d = n - n.mean(), d - d.mean()
+    rows = np.stack([np.ones_like(n), size, data, -n * size, -d * data]) / (v["E"] + size + data)
+    assert found.diagnosis.condition_number == pytest.approx(
+        condition_by_hand(found, rows), rel=1e-6
+    )
+
+
+def test_prediction_far_beyond_the_runs_is_noted() -> None:
+    found = fit("chinchilla", healthy(), draws=DRAWS)
+    inside = found.predict(params=1e5, tokens=1e7)
+    assert inside.extrapolation == {"params": 1.0, "tokens": 1.0}
+    assert inside.notices == ()
+    far = found.predict(params=[1e5, 1e9], tokens=[1e5, 1e7])
+    assert far.extrapolation == pytest.approx({"params": 100.0, "tokens": 10.0}, rel=1e-9)
+    codes = [(notice.code, notice.message.split()[0]) for notice in far.notices]
+    assert ("extrapolation", "params") in codes
+    assert found.predict(params=9e7, tokens=9e9).notices == ()  # up to ten times is not noted

@@ -1,0 +1,99 @@
+"""The one public function: what it records, and which options it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+import pytest
+from ladders import ladder
+
+from scalelab.errors import FitError, InputError, SpecError
+from scalelab.fitting import fit
+from scalelab.laws import get_law
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 90, math.nan])
+def test_a_level_is_a_probability(level: float) -> None:
+    with pytest.raises(SpecError, match=f"level is {level}; it is a probability"):
+        fit("chinchilla", ladder(), level=level)
+    found = fit("chinchilla", ladder(), draws=100)
+    with pytest.raises(SpecError, match=f"level is {level}; it is a probability"):
+        found.predict(params=1e5, tokens=1e6, level=level)
+
+
+@pytest.mark.parametrize("estimator", ["auto", "huber", "least-squares"])
+@pytest.mark.parametrize("delta", [0.0, -1e-3, math.nan])
+def test_delta_is_positive(estimator: str, delta: float) -> None:
+    with pytest.raises(SpecError, match="delta of Huber's function is"):
+        fit("chinchilla", ladder(), estimator=estimator, delta=delta)  # type: ignore[arg-type]
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(SpecError, match="no law 'hoffmann'; known are chinchilla"):
+        fit("hoffmann", ladder())
+    with pytest.raises(SpecError, match="'ols'; expected auto, huber, least-squares or shared-"):
+        fit("chinchilla", ladder(), estimator="ols")  # type: ignore[arg-type]
+
+
+def test_these_errors_are_the_users_to_mend() -> None:
+    assert issubclass(FitError, InputError)
+    assert issubclass(SpecError, InputError)
+    assert InputError.exit_code == 2
+
+
+def test_what_was_done_is_recorded() -> None:
+    table = ladder(between=0.006).with_columns(held_out=pl.col("trunk") == "n6")
+    found = fit(
+        get_law("chinchilla"),
+        table,
+        estimator="huber",
+        delta=2e-3,
+        clusters="trunk",
+        intervals="wild",
+        draws=123,
+        level=0.8,
+        conventions={"params": "non-embedding"},
+        seed=9,
+    )
+    assert found.runs == 18
+    assert found.left_out == {"held out": 3}
+    assert (found.estimator.name, found.estimator.delta) == ("huber", 2e-3)
+    assert str(found.estimator) == "sum of Huber(delta=0.002) of log-loss residuals"
+    assert (found.intervals.method, found.intervals.by) == ("wild", "trunk")
+    assert (found.intervals.clusters, found.intervals.draws) == (6, 123)
+    assert len(found.draws) == len(found.draw_noise) == 123
+    assert (found.level, found.seed) == (0.8, 9)
+    assert found.conventions == {"params": "non-embedding"}
+    assert found.ranges["tokens"] == pytest.approx((1.2e6, 1.2e7, 3))
+
+
+def test_hubers_delta_joins_the_two_other_estimators() -> None:
+    """Far above every residual, the sum of Huber's function is the sum of half squares."""
+    table = ladder(between=0.006)
+    wide = fit("chinchilla", table, estimator="huber", delta=10.0, draws=100)
+    square = fit("chinchilla", table, estimator="least-squares", draws=100)
+    assert wide.objective == pytest.approx(square.objective, rel=1e-10)
+    assert wide.values == pytest.approx(square.values, rel=1e-5)
+
+
+def test_one_outlier_moves_huber_less_than_least_squares() -> None:
+    clean = ladder(sizes=8, data=5)
+    spoilt = clean.with_columns(
+        loss=pl.when(pl.col("run") == "n7-d4").then(pl.col("loss") * 1.2).otherwise("loss")
+    )
+    moved = {}
+    for name in ("huber", "least-squares"):
+        one, two = (
+            fit("chinchilla", table, estimator=name, draws=100)  # type: ignore[arg-type]
+            for table in (clean, spoilt)
+        )
+        moved[name] = abs(two.values["alpha"] - one.values["alpha"])
+    assert moved["huber"] < moved["least-squares"] / 5
+
+
+def test_the_table_given_is_not_changed() -> None:
+    table = ladder()
+    before = table.clone()
+    fit("chinchilla", table, draws=100)
+    assert table.equals(before)

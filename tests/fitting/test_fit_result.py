@@ -1,0 +1,167 @@
+"""A fit as a value: estimates, predictions, what follows from the parameters, its JSON answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+import scipy.stats
+from ladders import ladder
+
+from scalelab.errors import SpecError
+from scalelab.fitting import Fit, fit
+from scalelab.fitting.result import Estimate, estimate
+
+
+@pytest.fixture(scope="module")
+def found() -> Fit:
+    return fit("chinchilla", ladder(between=0.006), draws=400)
+
+
+def test_a_fit_is_frozen(found: Fit) -> None:
+    with pytest.raises(FrozenInstanceError):
+        found.runs = 3  # type: ignore[misc]
+
+
+def test_parameters_are_values_with_quantiles_of_their_draws(found: Fit) -> None:
+    for j, (name, one) in enumerate(found.parameters.items()):
+        assert one.value == found.values[name]
+        draws = np.sort(found.draws[:, j])
+        # Of 400 draws the central nine tenths are the 20th to the 380th.
+        assert (one.low, one.high) == (draws[19], draws[379])
+        assert one.stderr == pytest.approx((draws[336] - draws[63]) / 2, rel=0.1)
+
+
+def test_derived_numbers_are_of_each_draw(found: Fit) -> None:
+    alpha, beta = found.draws[:, 3], found.draws[:, 4]
+    exponent = np.sort(beta / (alpha + beta))
+    one = found.derived["N_opt_exponent"]
+    assert one.value == found.values["beta"] / (found.values["alpha"] + found.values["beta"])
+    assert (one.low, one.high) == (exponent[19], exponent[379])
+    # The two exponents add up to one, draw by draw.
+    other = found.derived["D_opt_exponent"]
+    assert (other.low, other.high) == (
+        pytest.approx(1 - exponent[380], rel=1e-9),
+        pytest.approx(1 - exponent[20], rel=1e-9),
+    )
+
+
+def test_predictions_are_the_law_at_the_parameters_and_at_the_draws(found: Fit) -> None:
+    N, D = np.array([1e5, 1e6]), np.array([3e6, 3e7])
+    predicted = found.predict(params=N, tokens=D)
+    np.testing.assert_allclose(
+        predicted.value, found.law.loss(found.values, params=N, tokens=D), rtol=1e-12
+    )
+    E, A, B, alpha, beta = (found.draws[:, j, None] for j in range(5))
+    losses = E + A / N**alpha + B / D**beta
+    low, high = np.exp(np.quantile(np.log(losses), [0.05, 0.95], axis=0))
+    np.testing.assert_allclose(predicted.low, low, rtol=1e-9)
+    np.testing.assert_allclose(predicted.high, high, rtol=1e-9)
+
+
+def test_a_prediction_does_not_change_when_asked_again(found: Fit) -> None:
+    asked = {"params": [1e5, 1e6], "tokens": [3e6, 3e7]}
+    one, two = (found.predict(new_run=True, **asked) for _ in range(2))  # type: ignore[arg-type]
+    assert (one.low == two.low).all()
+    # Nor when asked along with others: the same luck for all, as for one run.
+    alone = found.predict(new_run=True, params=1e6, tokens=3e7)
+    assert float(alone.low) == pytest.approx(float(one.low[1]), rel=1e-12)
+
+
+def test_one_prediction_as_an_estimate(found: Fit) -> None:
+    predicted = found.predict(params=[1e5, 1e6], tokens=[3e6, 3e7], level=0.8)
+    one = predicted.estimate(1)
+    assert (one.value, one.low, one.high) == (
+        predicted.value[1],
+        predicted.low[1],
+        predicted.high[1],
+    )
+    assert one.level == 0.8
+    width = (one.high - one.low) / 2
+    assert one.stderr == pytest.approx(width / scipy.stats.norm.ppf(0.9), rel=1e-12)
+
+
+def test_other_inputs_are_refused(found: Fit) -> None:
+    with pytest.raises(SpecError, match="takes params and tokens; given were params"):
+        found.predict(params=1e6)
+    with pytest.raises(SpecError, match="tokens is 0"):
+        found.predict(params=1e6, tokens=0)
+    with pytest.raises(SpecError, match="shapes do not go together"):
+        found.predict(params=[1e6, 2e6], tokens=[1e6, 2e6, 3e6])
+
+
+# --- estimates ----------------------------------------------------------------------------------
+
+
+def test_quantiles_of_draws() -> None:
+    draws = np.arange(1.0, 1001.0)
+    one = estimate(500.0, np.random.default_rng(0).permutation(draws), 0.9)
+    assert (one.low, one.high, one.level) == (50.0, 950.0, 0.9)
+    assert one.stderr == pytest.approx(341, abs=1)  # half of the central 68.27% of a thousand
+    normal = estimate(0.0, scipy.stats.norm.ppf((draws - 0.5) / 1000) * 3, 0.9)
+    assert normal.stderr == pytest.approx(3, rel=0.01)
+
+
+def test_draws_that_are_not_numbers_are_passed_over_and_infinite_ones_are_kept() -> None:
+    draws = np.concatenate([np.arange(1.0, 101.0), np.full(50, np.nan)])
+    assert estimate(50.0, draws, 0.9).high == 95.0
+    unbounded = estimate(50.0, np.concatenate([np.arange(1.0, 81.0), np.full(20, np.inf)]), 0.9)
+    assert unbounded.low == 5.0
+    assert unbounded.high == np.inf
+    assert unbounded.stderr == np.inf
+    assert unbounded.to_dict() == {
+        "value": 50.0,
+        "low": 5.0,
+        "high": None,
+        "level": 0.9,
+        "stderr": None,
+    }
+    json.dumps(unbounded.to_dict(), allow_nan=False)
+
+
+def test_an_estimate_is_printed_rounded_by_its_interval() -> None:
+    assert str(Estimate(0.3421, 0.31, 0.38, 0.9)) == "0.342 [0.31, 0.38]"
+    assert str(Estimate(0.342, 0.31, np.inf, 0.9)) == "0.342 [0.31, inf)"
+
+
+def test_an_exponent_whose_interval_reaches_the_end_of_the_search_has_no_end(found: Fit) -> None:
+    draw_theta = found.draw_theta.copy()
+    draw_theta[:200, 3] = 3.0  # alpha: 3 is where the search ends
+    open_ = replace(found, draw_theta=draw_theta)
+    assert open_.parameters["alpha"].high == np.inf
+    assert open_.to_dict()["parameters"]["alpha"]["high"] is None
+    assert np.isfinite(open_.parameters["beta"].high)
+
+
+# --- the answer as JSON -------------------------------------------------------------------------
+
+
+def test_the_answer_has_the_documented_keys(found: Fit) -> None:
+    answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert set(answer) == {
+        *("law", "parameters", "objective", "runs", "diagnosis", "derived", "conventions"),
+    }
+    assert set(answer["diagnosis"]) == {
+        *("starts", "starts_agreeing", "condition_number", "warnings"),
+    }
+    assert set(answer["derived"]) == {"N_opt_exponent", "D_opt_exponent"}
+    assert answer["parameters"]["alpha"]["value"] == found.values["alpha"]
+    assert [warning["code"] for warning in answer["diagnosis"]["warnings"]] == [
+        notice.code for notice in found.diagnosis.warnings
+    ]
+
+
+def test_numbers_that_are_not_finite_are_null(found: Fit) -> None:
+    lost = replace(
+        found,
+        objective=np.inf,
+        draw_theta=np.where(np.arange(5) == 1, 800.0, found.draw_theta),  # A: exp(800) overflows
+        diagnosis=replace(found.diagnosis, condition_number=np.inf),
+    )
+    answer = json.loads(json.dumps(lost.to_dict(), allow_nan=False))
+    assert answer["objective"] is None
+    assert answer["diagnosis"]["condition_number"] is None
+    assert answer["parameters"]["A"]["high"] is None
+    assert answer["parameters"]["A"]["stderr"] is None
