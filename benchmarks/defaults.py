@@ -79,6 +79,9 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
+_GAINS: dict[str, tuple[float, float]] = {}
+
+
 def shape_of(variant: Variant, width: int, vocabulary: int) -> TransformerShape:
     shape = shape_of_width(width, Family(128, vocabulary))
     if variant.depth is not None:
@@ -100,13 +103,17 @@ def train(corpus: str, width: int, name: str, tokens: int, power: int) -> float 
     torch.set_num_threads(1)
     variant = VARIANTS[name]
     shape = shape_of(variant, width, Corpus.load(Path(corpus)).vocabulary)
+    # The process is used again: the gains are those of this run alone.
+    matrix, embedding = _GAINS.setdefault(
+        "ours", (transformer.MATRIX_GAIN, transformer.EMBEDDING_GAIN)
+    )
     transformer.MATRIX_GAIN, transformer.EMBEDDING_GAIN = {
-        "ours": (transformer.MATRIX_GAIN, transformer.EMBEDDING_GAIN),
+        "ours": (matrix, embedding),
         "gpt2": (0.02 * math.sqrt(shape.d_model), 0.02 * math.sqrt(shape.d_model)),
-        "embedding 0.3": (transformer.MATRIX_GAIN, 0.3),
-        "embedding 3": (transformer.MATRIX_GAIN, 3.0),
-        "matrix 0.25": (0.25, transformer.EMBEDDING_GAIN),
-        "matrix 1": (1.0, transformer.EMBEDDING_GAIN),
+        "embedding 0.3": (matrix, 0.3),
+        "embedding 3": (matrix, 3.0),
+        "matrix 0.25": (0.25, embedding),
+        "matrix 1": (1.0, embedding),
     }[variant.init]
     batch = variant.spec.get("batch_tokens", 512)
     steps = tokens // batch

@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.errors import RecordError
@@ -136,7 +136,7 @@ def open_study(settings: RunSettings) -> Path:
     wanted["text"] = [str(Path(path).resolve()) for path in settings.text]
     if record.exists():
         # Settings that an older version did not know had the default.
-        there = asdict(RunSettings()) | read_json(record).get("settings", {})
+        there = asdict(RunSettings()) | _recorded_settings(record)
         changed = sorted(key for key in wanted if there.get(key) != wanted[key])
         if not changed:
             return study
@@ -165,6 +165,16 @@ def open_study(settings: RunSettings) -> Path:
         },
     )
     return study
+
+
+def _recorded_settings(record: Path) -> dict[str, Any]:
+    values = read_json(record)
+    settings = values.get("settings") if isinstance(values, dict) else None
+    if not isinstance(settings, dict):
+        raise RecordError(
+            f"{record} is no record of a study. Choose another --out, or delete {record.parent}."
+        )
+    return settings
 
 
 def keep(found: StudyResult, study: Path) -> None:
@@ -221,6 +231,13 @@ def command_of(settings: RunSettings) -> str:
     for name, value in asdict(settings).items():
         if value == getattr(default, name):
             continue
-        words.append("--" + name.replace("_", "-"))
-        words += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag)
+        elif isinstance(value, tuple):
+            words += [flag, *map(str, value)]
+        elif str(value).startswith("-"):  # apart from its flag it would be taken for one
+            words.append(f"{flag}={value}")
+        else:
+            words += [flag, str(value)]
     return shlex.join(words)

@@ -47,6 +47,8 @@ def test_left_out() -> None:
 def test_few_levels(sizes: int, data: int, named: str) -> None:
     found = fit("chinchilla", alone(ladder(sizes=sizes, data=data)), draws=DRAWS)
     assert notices(found)["few-levels"].startswith(f"{named} takes 3 values")
+    four = alone(ladder(sizes=max(sizes, 4), data=max(data, 4)))
+    assert "few-levels" not in notices(fit("chinchilla", four, draws=DRAWS))
 
 
 def test_few_clusters_only_of_a_bootstrap_that_draws_them() -> None:
@@ -114,7 +116,7 @@ def test_not_identified() -> None:
 
 
 def proportional(seed: int) -> pl.DataFrame:
-    """D = 20 N throughout, as many a published ladder has it; what size does, data may have done."""
+    """D = 20 N throughout, as many published ladders have it: was it size, or was it data?"""
     N = np.geomspace(1e6, 1e9, 24)
     luck = 0.003 * np.random.default_rng(seed).normal(size=24)
     loss = (1.5 + 100 * N**-0.3 + 50 * (20 * N) ** -0.3) * np.exp(luck)
@@ -140,7 +142,7 @@ def test_starts_disagree() -> None:
     assert notices(found)["starts-disagree"].startswith(f"{agreeing} of 121 starts ended at")
 
 
-def condition_by_hand(found: Fit, rows: Array) -> float:
+def condition_by_hand(rows: Array) -> float:
     """Ratio of the singular values of derivatives scaled to length one."""
     return float(np.linalg.cond((rows / np.linalg.norm(rows, axis=1, keepdims=True)).T))
 
@@ -155,9 +157,7 @@ def test_the_condition_number_is_that_of_the_scaled_derivatives() -> None:
     size, data = v["A"] * np.exp(-v["alpha"] * n), v["B"] * np.exp(-v["beta"] * d)
     n, d = n - n.mean(), d - d.mean()
     rows = np.stack([np.ones_like(n), size, data, -n * size, -d * data]) / (v["E"] + size + data)
-    assert found.diagnosis.condition_number == pytest.approx(
-        condition_by_hand(found, rows), rel=1e-6
-    )
+    assert found.diagnosis.condition_number == pytest.approx(condition_by_hand(rows), rel=1e-6)
 
 
 def test_prediction_far_beyond_the_runs_is_noted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -109,11 +111,29 @@ def test_intervals_shrink_as_theory_says_on_a_linear_law() -> None:
         assert found.noise[0] == 0
 
 
+def test_noise_that_trunks_share_widens_what_is_drawn_as_theory_says() -> None:
+    """A line through 12 trunks of 3: the covariance of least squares, (X'X)^-1 X'V X (X'X)^-1."""
+    table = ladder(4, sizes=12, between=0.02, within=0.004, data_from=5e6, data_to=5e6)
+    found = fit(
+        "power-no-floor", table, estimator="least-squares", intervals="components", draws=2000
+    )
+    between, within = found.noise
+    assert between > 2 * within
+    n = np.log(table["params"].to_numpy())
+    X = np.stack([np.ones_like(n), -n], axis=1)
+    trunks = table["trunk"].to_numpy()
+    V = between**2 * (trunks[:, None] == trunks[None, :]) + within**2 * np.eye(len(n))
+    bread = np.linalg.inv(X.T @ X)
+    expected = np.sqrt((bread @ X.T @ V @ X @ bread)[1, 1])
+    # The two variances are drawn as well: heavier tails than a normal distribution's.
+    assert found.draw_theta[:, 1].std() == pytest.approx(expected, rel=0.15)
+
+
 @every_method
 def test_wider_levels_hold_narrower_ones(method: Method) -> None:
     found = fit("chinchilla", ladder(between=0.006), intervals=method, draws=200)
     levels = [found.predict(level=level, **AHEAD) for level in (0.5, 0.8, 0.9, 0.99)]
-    for inner, outer in zip(levels, levels[1:], strict=False):
+    for inner, outer in pairwise(levels):
         assert (outer.low <= inner.low).all()
         assert (outer.high >= inner.high).all()
         assert (inner.value == outer.value).all()

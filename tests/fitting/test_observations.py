@@ -83,9 +83,8 @@ def test_clusters_are_trunks_where_there_are_any() -> None:
     observed = observe(CHINCHILLA, ladder())
     assert (observed.by, observed.cluster_count) == ("trunk", 7)
     trunks = dict(ladder().select("run", "trunk").iter_rows())
-    together = {trunks[name]: number for name, number in zip(observed.names, observed.clusters)}
-    assert all(together[trunks[n]] == g for n, g in zip(observed.names, observed.clusters))
-    assert len(set(together.values())) == 7
+    pairs = {(trunks[n], int(g)) for n, g in zip(observed.names, observed.clusters, strict=True)}
+    assert len(pairs) == len({trunk for trunk, _ in pairs}) == len({g for _, g in pairs}) == 7
     assert observe(CHINCHILLA, alone(ladder())).cluster_count == 21
     assert observe(CHINCHILLA, ladder(), "run").cluster_count == 21
     assert observe(CHINCHILLA, ladder(), "tokens").cluster_count == 3

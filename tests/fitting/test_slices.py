@@ -92,8 +92,8 @@ def test_the_frontier_is_exactly_the_runs_that_no_cheaper_run_beats(
     seed: int, within: float
 ) -> None:
     table = ladder(seed, sizes=7, data=6, within=within)
-    # Equal compute and equal losses occur: both are rounded to two digits.
-    table = table.with_columns(pl.col("flops", "loss").round_sig_figs(2))
+    # Equal compute and equal losses occur once both are rounded.
+    table = table.with_columns(pl.col("flops").round_sig_figs(1), pl.col("loss").round_sig_figs(2))
     names = unbeaten(table)
     right = table.filter(pl.col("run").is_in(list(names)))
     assume(len(right) >= 4 and right["flops"].n_unique() >= 2)

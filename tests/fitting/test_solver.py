@@ -146,6 +146,31 @@ def test_shared_noise_is_generalised_least_squares_with_the_prior() -> None:
         assert found.value <= end.fun * NO_HIGHER
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_of_several_valleys_the_deepest_is_found(seed: int) -> None:
+    """Data nearly proportional to size: a start in the wrong valley stays there, in scipy too."""
+    N = np.geomspace(1e6, 1e9, 24)
+    D = 20 * N**1.2
+    luck = 0.002 * np.random.default_rng(seed).normal(size=24)
+    loss = (1.5 + 100 * N**-0.3 + 5e3 * D**-0.6) * np.exp(luck)
+    observed = observe(CHINCHILLA, pl.DataFrame({"params": N, "tokens": D, "loss": loss}))
+    found = optimise(observed, Estimator("least-squares"))
+
+    def residual(theta: Array) -> Array:
+        return observed.target - CHINCHILLA.formula(theta[None], observed.inputs)[0][0]
+
+    low, high = CHINCHILLA.bounds
+    ends = [
+        scipy.optimize.least_squares(
+            residual, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high), max_nfev=60
+        ).cost
+        for start in projected_starts(CHINCHILLA, observed.inputs, observed.target)[::4]
+    ]
+    assert found.value <= min(ends) * NO_HIGHER
+    assert found.value < 0.99 * np.median(ends)  # else there is one valley, and nothing is shown
+    assert found.agreeing < found.starts / 4
+
+
 def test_a_parameter_at_its_bound_is_where_scipy_leaves_it() -> None:
     """Losses without a floor, bent the other way: E would have to be negative."""
     N = np.geomspace(1e4, 1e8, 12)

@@ -73,7 +73,7 @@ def test_a_law_of_ones_own_is_passed(tmp_path: Path) -> None:
     assert Fit.load(path, law=mine).law is mine
     with pytest.raises(RecordError, match=r"'mine' is not in the registry; pass it"):
         Fit.load(path)
-    with pytest.raises(RecordError, match="law kaplan has parameters alpha_N, .* Fit again"):
+    with pytest.raises(RecordError, match=r"law kaplan has parameters alpha_N, .* Fit again"):
         Fit.load(path, law=LAWS["kaplan"])
     with pytest.raises(RecordError, match="law power has parameters"):
         Fit.load(path, law=get_law("power"))
@@ -119,6 +119,8 @@ def test_a_part_of_another_kind_is_damage(found: Fit, tmp_path: Path) -> None:
     for broken in (
         {**state, "noise": [1.0]},
         {**state, "theta": "x"},
+        {**state, "theta": state["theta"][:4]},
+        {**state, "draw_theta": state["draw_theta"][1:]},
         {**state, "estimator": {"a": 1}},
         3,
     ):

@@ -52,7 +52,7 @@ class Cells(HTMLParser):
         self.open: list[str] = []
         self.text = ""
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, _attrs: object) -> None:
         self.tags.add(tag)
         self.open.append(tag)
 

@@ -110,7 +110,7 @@ def test_losses_are_those_of_the_equation(case: Case) -> None:
 @settings(deadline=None)
 @given(exponent=st.floats(2, 14), factor=st.floats(1.01, 1e4))
 def test_more_of_anything_never_hurts(case: Case, exponent: float, factor: float) -> None:
-    inputs = {name: 10.0**exponent for name in case.law.inputs}
+    inputs = dict.fromkeys(case.law.inputs, 10.0**exponent)
     here = float(case.law.loss(case.planted, **inputs))
     for name in inputs:
         more = float(case.law.loss(case.planted, **{**inputs, name: inputs[name] * factor}))
@@ -241,7 +241,7 @@ def test_the_exponent_of_the_optimal_model_is_that_of_the_cheapest_one() -> None
 
 
 def test_kaplan_2020() -> None:
-    """Equation 1.5 with the constants of table 2, at the size of GPT-2 and the 22B tokens of WebText2."""
+    """Equation 1.5 with the constants of table 2, at GPT-2's size and WebText2's 22B tokens."""
     by_hand = ((6.4e13 / 1.5e9) ** (0.076 / 0.103) + 1.8e13 / 22e9) ** 0.103
     assert preset_loss("kaplan", "kaplan2020", params=1.5e9, tokens=22e9) == pytest.approx(
         by_hand, rel=1e-12

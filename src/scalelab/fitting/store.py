@@ -81,14 +81,19 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
             f"law {law.name} has parameters {', '.join(law.names)} over {', '.join(law.inputs)}; "
             f"the fit has {', '.join(state['names'])} over {', '.join(inputs)}. Fit again."
         )
+    theta, draws, noise = (
+        np.array(state[name], dtype=float) for name in ("theta", "draw_theta", "draw_noise")
+    )
+    if theta.shape != (len(law.names),) or draws.shape != (len(noise), *theta.shape):
+        raise ValueError(f"theta is {theta.shape}, its draws are {draws.shape}")
     condition = state["condition_number"]
     between, within = state["noise"]
     return Fit(
         law=law,
-        theta=np.array(state["theta"]),
-        draw_theta=np.array(state["draw_theta"]),
+        theta=theta,
+        draw_theta=draws,
         noise=(between, within),
-        draw_noise=np.array(state["draw_noise"]),
+        draw_noise=noise,
         objective=state["objective"],
         runs=answer["runs"],
         left_out=state["left_out"],

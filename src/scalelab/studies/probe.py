@@ -21,7 +21,7 @@ from scalelab.execution.study import result
 from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
 
-LR_AT_WIDTH_64 = 8e-3
+LR_AT_WIDTH_64 = 4e-3
 """Where the search for the learning rate starts, times 64 / d_model. (measured: docs/LOG.md)"""
 
 NOISE_PER_BATCH = 4.0
