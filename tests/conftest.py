@@ -7,10 +7,14 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 
 def shared_folder() -> Path | None:

@@ -34,7 +34,7 @@ class Run(RunSettings):
     The same command on the same folder goes on where it stopped.
     """
 
-    study: tyro.conf.Positional[str | None] = None
+    study: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[STUDY.toml]")] = None
     """A TOML file with any of the settings below; flags override it."""
     dry_run: bool = False
     """Print every run of the plan with its cost and why; train nothing."""
@@ -81,14 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(f"scalelab {__version__}\n")
         return
     try:
-        command = tyro.cli(
-            Command,
-            prog="scalelab",
-            description="Turn a handful of cheap training runs into a decision about a big one.",
-            args=words,
-            default=_from_file(words),
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        command = _parse(words)
         status = run(command) if isinstance(command, Run) else count(command)
     except ScalelabError as error:
         sys.stderr.write(f"scalelab: {error}\n")
@@ -101,19 +94,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _from_file(words: list[str]) -> Any:
-    """A study file named right after `run` sets the defaults of that verb."""
-    if len(words) > 1 and words[0] == "run" and words[1].endswith(".toml"):
-        return Run(study=words[1], **read_toml(Path(words[1])))
-    return tyro.MISSING
+def _parse(words: list[str], default: Any = tyro.MISSING) -> Run | Count:
+    command: Run | Count = tyro.cli(
+        Command,
+        prog="scalelab",
+        description="Turn a handful of cheap training runs into a decision about a big one.",
+        args=words,
+        default=default,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    if isinstance(command, Count) or command.study is None or default is not tyro.MISSING:
+        return command
+    if not command.study.endswith(".toml"):
+        raise SpecError(
+            f"{command.study!r} is not a TOML file; text is given with --text {command.study}"
+        )
+    # Read again over the file's settings, so that flags override them wherever the file is named.
+    return _parse(words, Run(study=command.study, **read_toml(Path(command.study))))
 
 
 def run(command: Run) -> int:
     """`scalelab run`."""
-    if command.study is not None and not command.study.endswith(".toml"):
-        raise SpecError(
-            f"{command.study!r} is not a TOML file; text is given with --text {command.study}"
-        )
     from scalelab import pipeline
     from scalelab.view import View
 

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.errors import RecordError
 from scalelab.execution.execute import Observer, execute
 from scalelab.execution.pool import Pool
+from scalelab.execution.study import locked
 from scalelab.studies.conclude import conclude
 from scalelab.studies.decide import Decisions, decide, ladder_of, sketch
 from scalelab.studies.ladder import Ladder
@@ -50,11 +52,18 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
     Raises an InputError for settings that cannot be used; leaves on KeyboardInterrupt with every
     run's checkpoint written.
     """
+    began = time.monotonic()
+    study = open_study(settings)
+    with locked(study):
+        return _run(settings, study, watcher, lambda: time.monotonic() - began)
+
+
+def _run(
+    settings: RunSettings, study: Path, watcher: Watcher, elapsed: Callable[[], float]
+) -> tuple[StudyResult, Path]:
     from scalelab.report import write
 
-    began = time.monotonic()
     budget = parse_budget(settings.budget)
-    study = open_study(settings)
     corpus = prepare_corpus(settings, watcher)
     with Pool(settings.workers) as pool:
         decisions = _recall(study)
@@ -67,7 +76,7 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
                 settings,
                 pool,
                 watcher,
-                elapsed=lambda: time.monotonic() - began,
+                elapsed,
             )
             write_json(study / "plan.json", decisions.to_dict())
         ladder = ladder_of(decisions, str(corpus.folder))

@@ -6,6 +6,8 @@ Where only the protocol matters the process is a shell script that speaks it: it
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from scalelab.errors import ScalelabError, TrainingError
 from scalelab.execution import pool as pool_module
 from scalelab.execution.pool import Event, Pool, available_cores
 from scalelab.execution.study import register, result
+from scalelab.training.records import checkpoints
 
 READY = """echo '{"event": "ready", "device": "cpu", "name": "made of straw", "torch": "0.0"}'"""
 
@@ -44,6 +47,14 @@ def pids(pool: Pool) -> list[int]:
 def end_of(folder: Path) -> str:
     """What a worker says when the run of a folder has finished."""
     return json.dumps({"event": "end", "folder": str(folder), "status": "finished", "error": None})
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Look again and again; fails after a minute."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def events_until_end(pool: Pool, count: int = 1) -> list[Event]:
@@ -109,13 +120,16 @@ def test_a_process_that_does_not_start_says_why(script: Callable[[str], None]) -
         pass
 
 
-def test_a_graphics_card_is_used_by_one_process(script: Callable[[str], None]) -> None:
-    script(READY.replace('"cpu"', '"cuda"') + "; read line; exit 0")
-    pool = Pool(3)
-    with pool:
-        started = pids(pool)
-        assert pool.size == pool.idle == len(started) == 1
+def test_a_graphics_card_is_used_by_one_process(
+    script: Callable[[str], None], tmp_path: Path
+) -> None:
+    noted = tmp_path / "pids"
+    script(f"echo $$ >> {noted}; {READY.replace('cpu', 'cuda')}; read line; exit 0")
+    with Pool(3) as pool:
+        assert pool.size == pool.idle == 1
         assert (pool.device, pool.device_name) == ("cuda", "made of straw")
+        started = [int(line) for line in noted.read_text().split()]
+        assert [pid for pid in started if alive(pid)] == pids(pool)
     assert not any(alive(pid) for pid in started)
 
 
@@ -123,7 +137,8 @@ def test_a_process_that_ignores_the_request_to_stop_is_killed(
     script: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "GRACE", 0.2)
-    script(f"trap '' TERM; {READY}; while :; do sleep 0.05; done")
+    # Ten seconds at most, so that a pool that fails to kill it leaves nothing for ever.
+    script(f"trap '' TERM; {READY}; for i in $(seq 200); do sleep 0.05; done")
     pool = Pool(2)
     with pool:
         started = pids(pool)
@@ -171,6 +186,44 @@ def test_many_processes_that_talk_to_the_end_are_stopped_quietly(
     for _ in range(5):
         with Pool(4) as pool:
             assert pool.size == 4
+
+
+ORPHAN = """
+import sys
+from pathlib import Path
+from scalelab.execution.pool import Pool
+with Pool(1) as pool:
+    pool.submit(Path(sys.argv[1]))
+    print(pool._processes[0].process.pid, flush=True)
+    while True:
+        list(pool.events(wait=1.0))
+"""
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="ps, which tells zombies, is absent")
+def test_when_the_parent_is_killed_its_process_writes_a_checkpoint_and_ends(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    # Of itself it would write the one checkpoint at step 5, and train for a minute.
+    spec = tiny(corpus, "orphan", steps=50_000, fork_steps=(5,), checkpoint_seconds=1e9)
+    folder = register(tmp_path, spec)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    worker = parent.stdout.readline().strip()
+    wait_until(lambda: bool(checkpoints(folder / "checkpoint")))
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+
+    def ended() -> bool:
+        shown = subprocess.run(["ps", "-o", "stat=", "-p", worker], capture_output=True, text=True)
+        return shown.stdout.strip()[:1] in ("", "Z")
+
+    wait_until(ended)
+    assert max(step for _, step in checkpoints(folder / "checkpoint")) > 5
+    assert result(tmp_path, "orphan") is None
 
 
 def test_no_process_is_idle_for_a_third_run(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from scalelab.counting import TransformerShape
 from scalelab.models import Transformer
 from scalelab.models.transformer import rotary_angles, rotate
+from scalelab.training.loop import FAR_ABOVE
 
 SHAPE = TransformerShape(2, 16, 2, 64, 12, 30)
 
@@ -55,13 +56,13 @@ def test_same_seed_same_parameters_and_other_seed_others() -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_starts_at_the_uniform_guess_and_learns(tied: bool) -> None:
+def test_starts_near_the_uniform_guess_and_learns(tied: bool) -> None:
     model = Transformer(replace(SHAPE, tied=tied))
     tokens = torch.arange(13).repeat(4, 1)
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     first = model(inputs, targets).item()
-    assert first == pytest.approx(math.log(30), rel=0.25)
+    assert abs(first - math.log(30)) < FAR_ABOVE / 2
     for _ in range(30):
         optimizer.zero_grad()
         loss = model(inputs, targets)

@@ -40,9 +40,9 @@ def ladder() -> Ladder:
 
 
 DECISIONS = Decisions(
-        widths=(), speeds=(), rates=(), family=FAMILY, steps=4000, batch_tokens=128, data_sizes=4,
-        corpus_tokens=10**9, seed=0, workers=2, choices=(), notices=(),
-    )  # fmt: skip
+    widths=(), speeds=(), rates=(), family=FAMILY, steps=4000, batch_tokens=128, data_sizes=4,
+    corpus_tokens=10**9, seed=0, workers=2, choices=(), notices=(),
+)  # fmt: skip
 
 
 def write_study(study: Path, ladder: Ladder, **changes: dict[str, Any]) -> None:

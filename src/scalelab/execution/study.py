@@ -6,7 +6,8 @@ STUDY/RUN/...        one folder a run: see scalelab.training.records
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,37 @@ def result(study: Path, run: str) -> dict[str, Any] | None:
     return values
 
 
-def run_table(study: Path, runs: Iterable[TrainSpec], held_out: set[str]) -> pl.DataFrame:
+@contextmanager
+def locked(study: Path) -> Iterator[None]:
+    """Hold a study's folder for one process; RecordError while another one holds it.
+
+    The lock goes with the process, however that ends. Where the system has no such locks (Windows,
+    some network file systems) there is none.
+    """
+    with (study / ".lock").open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecordError(
+                f"another process is running the study {study}. Wait for it, or choose another "
+                "--out."
+            ) from None
+        except (ImportError, OSError):
+            pass
+        yield
+
+
+def run_table(
+    study: Path,
+    runs: Iterable[TrainSpec],
+    held_out: Collection[str],
+    failed: Collection[str] = (),
+) -> pl.DataFrame:
     """The run table of a study: a row for each run that has ended or begun, trunks left out.
 
-    held_out: ids of the runs that fits must not see.
+    held_out: ids of the runs that fits must not see. failed: of those that could not go on.
     """
     rows: list[dict[str, Any]] = []
     for spec in runs:
@@ -64,7 +92,8 @@ def run_table(study: Path, runs: Iterable[TrainSpec], held_out: set[str]) -> pl.
             continue
         values = result(study, spec.run)
         if values is None:
-            values = {"run": spec.run, "status": "running", "trunk": spec.trunk or spec.run}
+            status = "failed" if spec.run in failed else "running"
+            values = {"run": spec.run, "status": status, "trunk": spec.trunk or spec.run}
         rows.append(values | {"held_out": spec.run in held_out})
     return pl.DataFrame(rows, infer_schema_length=None)
 

@@ -39,7 +39,7 @@ def rotary_angles(context: int, head_dim: int, base: float = 10_000.0) -> tuple[
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate each pair of x (..., T, K) by the angle of its position."""
+    """Rotate each pair of x (..., K) by the angles cos and sin, which broadcast to x."""
     return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
 
 
@@ -69,10 +69,11 @@ class Block(nn.Module):
         batch, length, d = x.shape
         heads, head_dim = self.shape.n_head, self.shape.head_dim
         qkv = self.qkv(x).view(batch, length, 3, heads, head_dim)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, K)
-        if angles is not None:
-            cos, sin = angles
-            q, k = rotate(q, cos[:length], sin[:length]), rotate(k, cos[:length], sin[:length])
+        qk, v = qkv[:, :, :2], qkv[:, :, 2]
+        if angles is not None:  # queries and keys at once: half the calls
+            cos, sin = (table[:length, None, None] for table in angles)  # (T, 1, 1, K)
+            qk = rotate(qk, cos, sin)
+        q, k, v = (part.transpose(1, 2) for part in (qk[:, :, 0], qk[:, :, 1], v))  # (B, H, T, K)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, K)
         merged: Tensor = self.attention_output(out.transpose(1, 2).reshape(batch, length, d))
         return merged

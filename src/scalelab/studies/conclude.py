@@ -46,7 +46,7 @@ def conclude(
 ) -> StudyResult:
     """Fit the runs of a study that have finished and check the fit on the held-out size."""
     specs = [job.spec for job in ladder.jobs]
-    runs = run_table(study, specs, set(ladder.held_out))
+    runs = run_table(study, specs, ladder.held_out, failures)
     per_token = {spec.run: flops_per_token(spec.shape) for spec in specs}
     missing: dict[str, str] = {}
     fits: dict[str, Fit] = {}

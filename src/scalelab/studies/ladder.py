@@ -25,6 +25,13 @@ long runs enough; measured: docs/LOG.md, these short runs want a little more).""
 MIN_STEPS = 150
 """Fewer steps than this at the smallest data size are a transient, not a loss that has a law."""
 
+DATA_SPAN = (4.0, 16.0)
+"""Least and greatest ratio of the largest data size to the smallest."""
+
+FEWEST_TOKENS_PER_PARAMETER = 2.7
+"""At the smallest data size, where the span allows it. On fewer the largest model was no better
+than one of half its size, which no law of N and D describes (measured: docs/LOG.md)."""
+
 START_SECONDS = 0.3
 """What a run costs beside its steps: building the model, writing its result. (measured)"""
 
@@ -85,8 +92,8 @@ def own_tokens(spec: TrainSpec) -> int:
 
 
 def build(rungs: Sequence[Rung], steps: int, spec: LadderSpec) -> Ladder:
-    """The ladder whose largest data size takes `steps` steps; each other is half the next."""
-    levels = sorted({max(4, steps >> k) for k in range(spec.data_sizes)})
+    """The ladder whose largest data size takes `steps` steps, the others evenly spaced in log D."""
+    levels = data_levels(steps, max(size_of(rung.shape) for rung in rungs), spec)
     jobs = [job for rung in rungs for job in _size_jobs(rung, levels, spec)]
     largest = max(size_of(rung.shape) for rung in rungs)
     held_out = frozenset(
@@ -104,12 +111,21 @@ def build(rungs: Sequence[Rung], steps: int, spec: LadderSpec) -> Ladder:
     )
 
 
+def data_levels(steps: int, largest: int, spec: LadderSpec) -> list[int]:
+    """Steps of each data size, smallest first. largest: N of the largest size."""
+    least, most = DATA_SPAN
+    enough = steps * spec.batch_tokens / (FEWEST_TOKENS_PER_PARAMETER * largest)
+    span = min(most, max(least, enough))
+    gaps = spec.data_sizes - 1
+    return sorted({max(4, round(steps * span ** (-k / gaps))) for k in range(spec.data_sizes)})
+
+
 def fit_budget(rungs: Sequence[Rung], budget: Budget, spec: LadderSpec) -> Ladder | None:
     """The ladder with the largest data sizes that the budget and one pass of the corpus allow.
 
     None when even the smallest sensible ladder costs more than the budget.
     """
-    least = _least_steps(spec)
+    least = _least_steps()
     cap = spec.corpus_tokens // spec.batch_tokens
     if cap < least:
         raise SpecError(
@@ -132,11 +148,11 @@ def fit_budget(rungs: Sequence[Rung], budget: Budget, spec: LadderSpec) -> Ladde
 
 def smallest(rungs: Sequence[Rung], spec: LadderSpec) -> Ladder:
     """The ladder with the fewest steps that still have a law."""
-    return build(rungs, _least_steps(spec), spec)
+    return build(rungs, _least_steps(), spec)
 
 
-def _least_steps(spec: LadderSpec) -> int:
-    return MIN_STEPS << (spec.data_sizes - 1)
+def _least_steps() -> int:
+    return round(MIN_STEPS * DATA_SPAN[0])
 
 
 def largest_true(holds: Callable[[int], bool], low: int, high: int) -> int:

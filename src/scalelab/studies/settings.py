@@ -45,7 +45,7 @@ class RunSettings:
     sizes: int = 8
     """Sizes of the ladder; the largest is held out and predicted."""
     data_sizes: int = 4
-    """Data sizes of each size, branching off one trunk; each is twice the one before."""
+    """Data sizes of each size, branching off one trunk, over a factor of four or more."""
     seed: int = 0
     """Of the initial parameters and the order of the data."""
     workers: int | None = None
@@ -96,9 +96,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         if name == "text":
             value = [value] if isinstance(value, str) else value
             if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-                raise SpecError(
-                    f"{path}: text is {value!r}; a path or a list of them is expected."
-                )
+                raise SpecError(f"{path}: text is {value!r}; a path or a list of them is expected.")
             value = tuple(value)
         default = known[name].default
         kind = type(default) if default is not None else int if name == "workers" else str

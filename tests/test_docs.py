@@ -1,0 +1,65 @@
+"""The guides say what the program does: every setting with its default, every command."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from scalelab import cli
+from scalelab.studies.settings import RunSettings
+
+ROOT = Path(__file__).parents[1]
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def rows(guide: str) -> dict[str, list[str]]:
+    """Rows of the guide's tables by the name in their first cell."""
+    text = (ROOT / "docs" / guide).read_text(encoding="utf-8").replace("\\|", "¦")
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def test_every_setting_of_run_stands_in_its_guide_with_its_default() -> None:
+    documented = rows("run.md")
+    fields = {field.name.replace("_", "-"): field for field in dataclasses.fields(RunSettings)}
+    assert set(documented) == set(fields)
+    for name, field in fields.items():
+        if isinstance(field.default, str | int) and not isinstance(field.default, bool):
+            assert documented[name][0].strip("`") == str(field.default), name
+
+
+def commands() -> list[str]:
+    """Every `scalelab ...` line of a code block."""
+    found = []
+    for guide in GUIDES:
+        blocks = re.findall(r"```\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+        for line in "\n".join(blocks).splitlines():
+            words = line.split("#")[0].strip().removeprefix(".venv/bin/")
+            if words.startswith("scalelab "):
+                found.append(words)
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_guides_is_understood(command: str) -> None:
+    words = shlex.split(command)[1:]
+    tyro.cli(cli.Command, args=words, config=(tyro.conf.FlagCreatePairsOff,))  # type: ignore[call-overload]
+
+
+def test_there_are_commands_in_the_guides() -> None:
+    assert len(commands()) >= 5
+
+
+def test_links_of_the_guides_lead_somewhere() -> None:
+    for guide in GUIDES:
+        for target in re.findall(r"\]\(([^)#]+)\)", guide.read_text(encoding="utf-8")):
+            assert (guide.parent / target).exists(), f"{guide.name}: {target}"
