@@ -12,7 +12,7 @@ import pytest
 from tiny_runs import tiny
 
 from scalelab.errors import RecordError, SpecError
-from scalelab.execution.study import curve_table, register, result, run_table, specs
+from scalelab.execution.study import curve_table, locked, register, result, run_table, specs
 
 TRUNK = tiny(
     None, "trunk", steps=40, kind="trunk", stop_step=30, fork_steps=(15, 30), curve_points=0
@@ -106,6 +106,27 @@ def test_run_table_has_a_row_for_every_run_but_trunks(study: Path) -> None:
     assert [rows[run]["trunk"] for run in ("long", "alone")] == ["trunk", "alone"]
     assert rows["long"]["held_out"]
     assert rows["long"]["loss"] is None
+
+
+def test_a_run_that_could_not_go_on_is_failed_in_the_table(study: Path) -> None:
+    rows = run_table(study, RUNS, set(), failed={"long"}).rows(named=True)
+    assert {row["run"]: row["status"] for row in rows} == {
+        "short": "running",
+        "long": "failed",
+        "alone": "running",
+    }
+
+
+def test_one_process_at_a_time_runs_a_study(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="this system has no file locks")
+    with locked(tmp_path):
+        with (
+            pytest.raises(RecordError, match="another process is running the study"),
+            locked(tmp_path),
+        ):
+            pass
+    with locked(tmp_path):  # free again
+        pass
 
 
 def test_specs_come_back_equal(tmp_path: Path) -> None:

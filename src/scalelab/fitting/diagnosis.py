@@ -12,7 +12,7 @@ from scalelab.errors import Notice
 from scalelab.fitting.estimator import FEW_CLUSTERS, Optimum
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.objective import Whitening
-from scalelab.fitting.observations import Observations
+from scalelab.fitting.observations import HELD_OUT, Observations
 from scalelab.laws import Array
 
 _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing left to check it
@@ -54,8 +54,10 @@ def diagnose(
 
 
 def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
-    if observed.left_out:
-        counts = ", ".join(f"{count} {reason}" for reason, count in observed.left_out.items())
+    # Held-out runs are left out on purpose: they are counted in the summary, not warned about.
+    lost = {reason: n for reason, n in observed.left_out.items() if reason != HELD_OUT}
+    if lost:
+        counts = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         yield Notice("left-out", f"rows not fitted: {counts}.")
     for name, (_, _, levels) in observed.ranges.items():
         if levels < _FEW_LEVELS:

@@ -16,6 +16,9 @@ from scalelab.laws import Array, Law
 if TYPE_CHECKING:
     import polars as pl
 
+HELD_OUT = "held out"
+"""The reason for which a run that checks a fit is left out of it."""
+
 _ROW = "\0row"  # of the table, counted from 1: no column that a user names is in its way
 
 
@@ -113,7 +116,7 @@ def select(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     if "held_out" in table.columns:
         held = table["held_out"].cast(pl.Boolean).fill_null(False)
         if held.any():
-            left_out["held out"] = int(held.sum())
+            left_out[HELD_OUT] = int(held.sum())
         table = table.filter(~held)
     return table, left_out
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from scalelab.corpus import Corpus
 from scalelab.counting import TransformerShape, flops_per_token
-from scalelab.errors import Notice, SpecError
+from scalelab.errors import Notice, SpecError, TrainingError
 from scalelab.execution.execute import Observer
 from scalelab.execution.pool import Pool
 from scalelab.execution.study import specs
@@ -234,7 +234,14 @@ def sketch(
     scan: dict[int, float] = {}
     for widths in SCAN_WIDTHS:
         scanned = [shape_of_width(width, family.up_to(width)) for width in widths]
-        scan |= probe.measure_speeds(folder, scanned, str(corpus.folder), batch, 0.5, pool, watcher)
+        try:
+            scan |= probe.measure_speeds(
+                folder, scanned, str(corpus.folder), batch, 0.5, pool, watcher
+            )
+        except TrainingError:  # too large for the memory, unless it was the very first
+            if not scan:
+                raise
+            break
         if _out_of_reach(scan[widths[-1]], size_of(scanned[-1]), budget):
             break
     share = budget.amount * 0.7 if budget.unit == "seconds" else budget.amount * 0.8
