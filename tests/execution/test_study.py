@@ -119,12 +119,9 @@ def test_a_run_that_could_not_go_on_is_failed_in_the_table(study: Path) -> None:
 
 def test_one_process_at_a_time_runs_a_study(tmp_path: Path) -> None:
     pytest.importorskip("fcntl", reason="this system has no file locks")
-    with locked(tmp_path):
-        with (
-            pytest.raises(RecordError, match="another process is running the study"),
-            locked(tmp_path),
-        ):
-            pass
+    refused = pytest.raises(RecordError, match="another process is running the study")
+    with locked(tmp_path), refused, locked(tmp_path):
+        pass
     with locked(tmp_path):  # free again
         pass
 

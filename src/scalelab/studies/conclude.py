@@ -24,10 +24,10 @@ LEVEL = 0.9
 SHORT_CONVENTIONS = {"params": "non-embedding", "tokens": "processed, one epoch"}
 
 CONVENTIONS = {
-    "params": "N: non-embedding parameters, the matrices of the layers (12 n_layer d_model^2)",
-    "tokens": "D: tokens processed in training, one pass, no repeats; not Kaplan's D, which is "
+    "params": "non-embedding parameters, the matrices of the layers (12 n_layer d_model^2)",
+    "tokens": "tokens processed in training, one pass, no repeats; not Kaplan's D, which is "
     "the size of a data set trained on to early stopping",
-    "flops": "C: training FLOP of every matrix product as executed, 6 (N + vocabulary d_model) "
+    "flops": "training FLOP of every matrix product as executed, 6 (N + vocabulary d_model) "
     "+ 12 n_layer context d_model a token; the table also holds 6N, kaplan and chinchilla counts",
     "loss": "held-out loss in nats per token, the same tokens for every run",
 }
