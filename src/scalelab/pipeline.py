@@ -191,9 +191,7 @@ def keep(found: StudyResult, study: Path) -> None:
     write_table(found.runs, study / "runs.csv")
     write_table(found.curves, study / "curves.csv")
     for name, model in found.fits.items():
-        folder = study / "fits"
-        folder.mkdir(exist_ok=True)
-        model.save(folder / f"{name.replace('(', '-').replace(')', '')}.json")
+        model.save(study / "fits" / f"{name.replace('(', '-').replace(')', '')}.json")
 
 
 def _recall(study: Path) -> Decisions | None:

@@ -61,7 +61,13 @@ def locked(study: Path) -> Iterator[None]:
     The lock goes with the process, however that ends. Where the system has no such locks (Windows,
     some network file systems) there is none.
     """
-    with (study / ".lock").open("w") as file:
+    try:
+        lock = (study / ".lock").open("w")
+    except OSError as error:
+        raise RecordError(
+            f"cannot write into {study}: {error.strerror or error}. Choose another --out."
+        ) from error
+    with lock as file:
         try:
             import fcntl
 
