@@ -190,8 +190,13 @@ def keep(found: StudyResult, study: Path) -> None:
     """Write the run table, the curves and the fits, for anyone to go on from."""
     write_table(found.runs, study / "runs.csv")
     write_table(found.curves, study / "curves.csv")
+    folder = study / "fits"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"cannot make {folder}: {error.strerror or error}.") from error
     for name, model in found.fits.items():
-        model.save(study / "fits" / f"{name.replace('(', '-').replace(')', '')}.json")
+        model.save(folder / f"{name.replace('(', '-').replace(')', '')}.json")
 
 
 def _recall(study: Path) -> Decisions | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import polars as pl
 import pytest
 from ladders import ladder
 
 from scalelab.errors import FitError, InputError, SpecError
 from scalelab.fitting import fit
+from scalelab.fitting.estimator import NOISE_FALLS
 from scalelab.laws import get_law
 
 
@@ -66,6 +68,27 @@ def test_what_was_done_is_recorded() -> None:
     assert (found.level, found.seed) == (0.8, 9)
     assert found.conventions == {"params": "non-embedding"}
     assert found.ranges["tokens"] == pytest.approx((1.2e6, 1.2e7, 3))
+
+
+def test_noise_of_a_ladder_falls_with_size_up_to_the_largest() -> None:
+    table = ladder(between=0.006)
+    found = fit("chinchilla", table, draws=2000)
+    assert found.estimator.falls == NOISE_FALLS
+    np.testing.assert_allclose(
+        found.estimator.spread(np.array([1 / 16, 1.0, 10.0])), [16**NOISE_FALLS, 1, 1]
+    )
+    # At the middle of the data the law is known so well that a new run's own luck decides.
+    largest = float(table["params"].max())  # type: ignore[arg-type]
+    at = {"params": np.array([largest / 16, largest]), "tokens": np.array([4e6, 4e6])}
+    mean, new = found.predict(**at), found.predict(**at, new_run=True)
+    luck = np.sqrt(np.log(new.high / new.low) ** 2 - np.log(mean.high / mean.low) ** 2)
+    # Widths of quantiles of 2,000 draws of a noise that is itself drawn: to a sixth.
+    assert luck[0] / luck[1] == pytest.approx(16**NOISE_FALLS, rel=0.16)
+
+
+def test_many_independent_runs_have_one_noise() -> None:
+    runs = ladder(sizes=25, within=0.005).drop("trunk")
+    assert fit("chinchilla", runs, draws=100).estimator.falls == 0
 
 
 def test_hubers_delta_joins_the_two_other_estimators() -> None:

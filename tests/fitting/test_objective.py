@@ -54,6 +54,15 @@ def test_each_fit_of_a_batch_is_whitened_by_its_own_noise() -> None:
     np.testing.assert_allclose(kept[0], together[2], rtol=1e-12)
 
 
+def test_runs_of_known_relative_noise_are_whitened_by_it() -> None:
+    clusters = np.array([0, 0, 1, 1, 1, 2])
+    spread = np.array([2.0, 2.0, 1.5, 1.5, 1.5, 1.0])
+    rows = np.random.default_rng(1).normal(size=(1, 6))
+    whitened = Whitening.of(np.array([0.01]), np.array([0.002]), clusters, spread).apply(rows)[0]
+    V = spread[:, None] * covariance(0.01, 0.002, clusters) * spread
+    assert (whitened**2).sum() == pytest.approx(rows[0] @ np.linalg.solve(V, rows[0]))
+
+
 def test_without_shared_noise_whitening_only_scales() -> None:
     whitening = Whitening.of(np.zeros(1), np.array([0.01]), np.array([0, 0, 1]))
     rows = np.array([[1.0, 2.0, 3.0]])

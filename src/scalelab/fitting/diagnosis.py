@@ -139,7 +139,7 @@ def _condition(observed: Observations, optimum: Optimum) -> tuple[float, tuple[s
     rows = optimum.jacobian
     if optimum.whitened is not None:
         between, within = (np.array([value]) for value in optimum.whitened)
-        rows = Whitening.of(between, within, observed.clusters).apply(rows[None])[0]
+        rows = Whitening.of(between, within, observed.clusters, optimum.spread).apply(rows[None])[0]
     low, high = observed.law.bounds
     free = np.flatnonzero((optimum.theta > low) & (optimum.theta < high))
     length = np.linalg.norm(rows[free], axis=1, keepdims=True)

@@ -16,6 +16,10 @@ from scalelab.laws import Array
 
 EstimatorName = Literal["auto", "huber", "least-squares", "shared-noise"]
 
+NOISE_FALLS = 0.25
+"""How the scatter of sizes about any law falls with N in ladders of 3k to 400k parameters, N^0 to
+N^-.5 (measured on the embedded text and on books: docs/LOG.md)."""
+
 FEW_CLUSTERS = 20
 """Below this many trunks the bootstrap of pairs covered too little, or had no answer at all
 (measured: benchmarks/ladder_coverage.py)."""
@@ -29,10 +33,18 @@ class Estimator:
     least-squares: half the sum of squares. shared-noise: generalised least squares under a noise
     that runs of a trunk share, its two variances estimated by restricted maximum likelihood, with
     the law's weak prior on its exponents.
+
+    falls: of shared-noise: the standard deviations of the noise fall with the size of the model as
+    N^-falls up to the largest size fitted, to which they refer.
     """
 
     name: Literal["huber", "least-squares", "shared-noise"] = "huber"
     delta: float = 1e-3
+    falls: float = 0.0
+
+    def spread(self, relative_size: Array) -> Array:
+        """Noise relative to that of the largest size, for N over the largest N."""
+        return np.asarray(np.minimum(relative_size, 1.0) ** -self.falls)
 
     def __str__(self) -> str:
         """One line for people."""
@@ -50,12 +62,13 @@ def choose_estimator(name: EstimatorName, delta: float, observed: Observations) 
         raise SpecError(f"delta of Huber's function is {delta}; it must be positive.")
     if name == "auto":
         shared = observed.cluster_count < min(len(observed.target), FEW_CLUSTERS)
-        return Estimator("shared-noise" if shared else "huber", delta)
+        name = "shared-noise" if shared else "huber"
     if name not in ("huber", "least-squares", "shared-noise"):
         raise SpecError(
             f"estimator is {name!r}; expected auto, huber, least-squares or shared-noise."
         )
-    return Estimator(name, delta)
+    falls = NOISE_FALLS if name == "shared-noise" and "params" in observed.law.inputs else 0.0
+    return Estimator(name, delta, falls)
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,8 @@ class Optimum:
 
     value: of the objective. starts, agreeing: how many starts there were, how many ended at this
     value. noise: posterior of between and within. whitened: the two that weight the residuals,
-    None where nothing is weighted. residual: (n,) and jacobian: (p, n), not whitened.
+    None where nothing is weighted. spread: (n,), the noise of each run in units of these. residual:
+    (n,) and jacobian: (p, n), not whitened.
     """
 
     theta: Array
@@ -73,6 +87,7 @@ class Optimum:
     agreeing: int
     noise: Components
     whitened: tuple[float, float] | None
+    spread: Array
     residual: Array
     jacobian: Array
 
@@ -94,7 +109,8 @@ def batch(
     prior = whitening = None
     if estimator.name == "shared-noise":
         assert noise is not None
-        whitening = Whitening.of(*noise, observed.clusters)
+        spread = estimator.spread(observed.relative_size)
+        whitening = Whitening.of(*noise, observed.clusters, spread)
         prior = Prior.of(observed.law, len(target), generator)
     return Objective(
         law=observed.law,
@@ -112,16 +128,16 @@ def optimise(observed: Observations, estimator: Estimator) -> Optimum:
     starts = projected_starts(observed.law, observed.inputs, observed.target)
     if estimator.name != "shared-noise":
         found, agreeing = _best(observed, estimator, starts, None)
-        return _optimum(observed, found, len(starts), agreeing, None)
+        return _optimum(observed, estimator, found, len(starts), agreeing, None)
     # How noise is shared can be told only from a fit, and the fit needs it: three rounds settle it
     # (the third moves a prediction by less than a hundredth of its error).
     found, agreeing = _best(observed, Estimator("least-squares"), starts, None)
     for round_ in range(3):
-        noise = _noise(observed, found.theta[0]).estimate
+        noise = _noise(observed, estimator, found.theta[0]).estimate
         begin = np.concatenate([found.theta, starts]) if round_ == 0 else found.theta
         found, agree = _best(observed, estimator, begin, noise)
         agreeing = agree if round_ == 0 else agreeing
-    return _optimum(observed, found, len(starts), min(agreeing, len(starts)), noise)
+    return _optimum(observed, estimator, found, len(starts), min(agreeing, len(starts)), noise)
 
 
 def _best(
@@ -154,15 +170,18 @@ def _best(
     )
 
 
-def _noise(observed: Observations, theta: Array) -> Components:
+def _noise(observed: Observations, estimator: Estimator, theta: Array) -> Components:
     log_loss, jacobian = observed.law.formula(theta[None], observed.inputs)
     low, high = observed.law.bounds
     free = (theta > low) & (theta < high)
-    return estimate_components(observed.target - log_loss[0], jacobian[0][free], observed.clusters)
+    spread = estimator.spread(observed.relative_size)
+    residual = (observed.target - log_loss[0]) / spread
+    return estimate_components(residual, jacobian[0][free] / spread, observed.clusters)
 
 
 def _optimum(
     observed: Observations,
+    estimator: Estimator,
     found: Solution,
     starts: int,
     agreeing: int,
@@ -175,7 +194,8 @@ def _optimum(
         value=float(found.value[0]),
         starts=starts,
         agreeing=agreeing,
-        noise=_noise(observed, theta),
+        noise=_noise(observed, estimator, theta),
+        spread=estimator.spread(observed.relative_size),
         whitened=whitened,
         residual=observed.target - log_loss[0],
         jacobian=jacobian[0],

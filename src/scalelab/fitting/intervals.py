@@ -84,8 +84,9 @@ def draw(
         target = fitted + _corrected(observed, optimum) * signs[:, observed.clusters]
     else:
         shared = generator.normal(size=(count, intervals.clusters))[:, observed.clusters]
-        target = fitted + between[:, None] * shared
-        target = target + within[:, None] * generator.normal(size=(count, n))
+        noise_drawn = between[:, None] * shared
+        noise_drawn += within[:, None] * generator.normal(size=(count, n))
+        target = fitted + optimum.spread * noise_drawn
     noise = None
     prior_generator = None
     if optimum.whitened is not None:

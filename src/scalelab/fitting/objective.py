@@ -25,25 +25,31 @@ class Whitening:
     inverse root is (r - shrink x mean of the trunk's r) x scale, with scale = 1 / within and
     shrink = 1 - within / sqrt(within^2 + m between^2).
 
-    shrink, scale: (k, n). averaging: (n, n), which takes residuals to their trunks' means.
+    shrink, scale: (k, n). averaging: (n, n), which takes residuals to their trunks' means. spread:
+    (n,), known factors on the noise of each run, which residuals are divided by first.
     """
 
     shrink: Array
     scale: Array
     averaging: Array
+    spread: Array
 
     @staticmethod
-    def of(between: Array, within: Array, clusters: NDArray[np.intp]) -> Whitening:
+    def of(
+        between: Array, within: Array, clusters: NDArray[np.intp], spread: Array | None = None
+    ) -> Whitening:
         """For standard deviations (k,) of what a trunk shares and of what each run adds."""
         within = np.maximum(within, 1e-9)  # runs without noise must not divide by zero
         same = (clusters[:, None] == clusters[None, :]).astype(float)
         size = same.sum(axis=0)
         ratio = within[:, None] / np.sqrt(within[:, None] ** 2 + size * between[:, None] ** 2)
         scale = np.broadcast_to(1 / within[:, None], ratio.shape)
-        return Whitening(1 - ratio, scale, same / size)
+        factors = np.ones(len(clusters)) if spread is None else spread
+        return Whitening(1 - ratio, scale, same / size, factors)
 
     def apply(self, rows: Array) -> Array:
         """Whiten (k, n), or (k, p, n)."""
+        rows = rows / self.spread
         if rows.ndim == 2:
             return (rows - self.shrink * (rows @ self.averaging)) * self.scale
         means = rows @ self.averaging

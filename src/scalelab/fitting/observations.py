@@ -50,6 +50,14 @@ class Observations:
         """How many clusters there are."""
         return int(self.clusters.max()) + 1
 
+    @property
+    def relative_size(self) -> Array:
+        """N of each run over the largest, (n,); ones where the law does not know N."""
+        if "params" not in self.law.inputs:
+            return np.ones(len(self.target))
+        log_n = self.inputs[self.law.inputs.index("params")]
+        return np.asarray(np.exp(log_n - log_n.max()))
+
     def outward(self, theta: Array) -> Array:
         """Coordinates (k, p) in the units of the table, from those of the centred data."""
         return self.law.change_units(theta, self.input_shift, self.loss_shift)

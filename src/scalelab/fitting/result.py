@@ -77,11 +77,11 @@ class Fit:
 
     law: what was fitted. theta: coordinates (p,), draw_theta: draws of them (k, p), in the units
     of the table and at full precision. noise: standard deviations of log loss that a trunk shares
-    and that each run adds; draw_noise: draws of them (k, 2). objective: its value. runs: how many
-    were fitted. left_out: reason -> how many rows were not. estimator, intervals: how. level: of
-    the intervals shown. ranges: input -> lowest, highest, levels. conventions: how the inputs were
-    counted, as the caller said. diagnosis: read it first. fingerprint: SHA-256 of the fitted rows.
-    seed: of the draws.
+    and that each run adds, at the largest size fitted (see `Estimator.falls`); draw_noise: draws
+    of them (k, 2). objective: its value. runs: how many were fitted. left_out: reason -> how many
+    rows were not. estimator, intervals: how. level: of the intervals shown. ranges: input ->
+    lowest, highest, levels. conventions: how the inputs were counted, as the caller said.
+    diagnosis: read it first. fingerprint: SHA-256 of the fitted rows. seed: of the draws.
     """
 
     law: Law
@@ -154,7 +154,8 @@ class Fit:
         if new_run:
             # The same stream at every call: a prediction does not change when asked again.
             luck = np.random.default_rng([self.seed, 1]).normal(size=(len(draws), 2))
-            draws = draws + (self.draw_noise * luck).sum(axis=1, keepdims=True)
+            noise = (self.draw_noise * luck).sum(axis=1, keepdims=True)
+            draws = draws + self._spread(logs) * noise
         ends = [0.5 - level / 2, 0.5 + level / 2]
         low, high = np.nanquantile(draws, ends, axis=0) if draws.size else np.empty((2, 0))
         factors = self._extrapolation(inputs)
@@ -169,6 +170,13 @@ class Fit:
         )
         value, low, high = (np.exp(part).reshape(shape) for part in (value, low, high))
         return Prediction(value, low, high, level, factors, notices)
+
+    def _spread(self, logs: tuple[Array, ...]) -> Array:
+        """Noise at log inputs (n,) relative to that of the largest size fitted."""
+        if "params" not in self.law.inputs:
+            return np.ones(len(logs[0]))
+        log_n = logs[self.law.inputs.index("params")]
+        return self.estimator.spread(np.exp(log_n) / self.ranges["params"][1])
 
     def _extrapolation(self, inputs: Mapping[str, Array | float]) -> dict[str, float]:
         factors = {}

@@ -40,7 +40,6 @@ def save(fit: Fit, path: Path) -> Path:
     answer = {"format": FORMAT, **fit.to_dict(), "state": state}
     aside = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         aside.write_text(json.dumps(answer, allow_nan=False), encoding="utf-8")
         aside.replace(path)
     except OSError as error:

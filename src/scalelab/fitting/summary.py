@@ -23,15 +23,19 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
     ]
     facts += [(f"{name} counted", rule) for name, rule in fit.conventions.items()]
     between, within = fit.noise
+    falls = fit.estimator.falls
     facts += [
         ("estimator", str(fit.estimator)),
         ("intervals", f"{fit.level:.0%}, {fit.intervals}"),
         ("objective", f"{fit.objective:.6g}"),
         (
             "noise (sd)",
-            f"{between:.2%} of loss shared by a {fit.intervals.by}, {within:.2%} of each run"
-            if between
-            else f"{within:.2%} of loss",
+            (
+                f"{between:.2%} of loss shared by a {fit.intervals.by}, {within:.2%} of each run"
+                if between
+                else f"{within:.2%} of loss"
+            )
+            + (f", at the largest size; falls as N^-{falls:g}" if falls else ""),
         ),
         ("starts", f"{fit.diagnosis.starts_agreeing} of {fit.diagnosis.starts} agree"),
         ("condition", f"{fit.diagnosis.condition_number:.3g}"),
