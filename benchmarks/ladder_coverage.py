@@ -28,8 +28,14 @@ from scalelab.fitting.solver import minimise
 from scalelab.laws import LAWS, Array
 
 LEVEL = 0.9
-NOISE = {"low": (0.002, 0.001), "middle": (0.006, 0.002), "high": (0.015, 0.004)}
-"""Standard deviations in nats: shared by a trunk, added by a branch."""
+NOISE = {
+    "low": (0.002, 0.001, 0.0),
+    "middle": (0.006, 0.002, 0.0),
+    "high": (0.015, 0.004, 0.0),
+    "falling": (0.005, 0.0015, 0.25),
+}
+"""Standard deviations in nats at the held-out size: shared by a trunk, added by a branch; and the
+exponent with which both fall with N, as real ladders' do (.25: docs/LOG.md)."""
 
 Truth = Callable[[Array, Array, np.random.Generator], Array]
 
@@ -190,7 +196,7 @@ METHODS: Mapping[str, Method] = {
 
 
 def study(
-    truth: Truth, noise: tuple[float, float], sizes: int, data_sizes: int, seed: list[int]
+    truth: Truth, noise: tuple[float, float, float], sizes: int, data_sizes: int, seed: list[int]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One simulated study: training runs and held-out runs, with ``mean`` beside ``loss``."""
     generator = np.random.default_rng(seed)
@@ -199,8 +205,9 @@ def study(
     trunk = np.repeat(np.arange(sizes + 1), data_sizes)
     D = np.tile(0.6e6 * 2.0 ** np.arange(data_sizes), sizes + 1)
     mean = truth(N[trunk], D, generator)
-    shared, own = noise
+    shared, own, falls = noise
     luck = generator.normal(0, shared, sizes + 1)[trunk] + generator.normal(0, own, len(trunk))
+    luck *= (N / N[-1])[trunk] ** -falls
     table = pl.DataFrame(
         {"params": N[trunk], "tokens": D, "loss": mean + luck, "mean": mean, "trunk": trunk}
     )
