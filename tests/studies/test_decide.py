@@ -153,9 +153,12 @@ def test_what_a_refusal_says_is_needed_is_enough(monkeypatch: pytest.MonkeyPatch
         sketched(f"{enough / 1.1}flop")
 
 
-def test_nothing_left_for_training_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"of the budget is left .* Give a larger --budget"):
-        decided(tmp_path, "10m", elapsed=595.0)
+def test_what_measuring_has_cost_is_not_thrown_away(tmp_path: Path) -> None:
+    decisions = decided(tmp_path, "10m", elapsed=595.0)
+    assert [notice.code for notice in decisions.notices].count("over-budget") == 1
+    least = decisions.steps * decisions.batch_tokens
+    assert least == ladder_of(decisions, "c").tokens[-1]
+    assert "over-budget" not in [n.code for n in decided(tmp_path, "20m").notices]
 
 
 def test_a_small_corpus_is_the_limit_and_a_tiny_one_is_refused() -> None:

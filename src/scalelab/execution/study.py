@@ -62,7 +62,7 @@ def locked(study: Path) -> Iterator[None]:
     some network file systems) there is none.
     """
     try:
-        lock = (study / ".lock").open("w")
+        lock = (study / "study.json").open("a")
     except OSError as error:
         raise RecordError(
             f"cannot write into {study}: {error.strerror or error}. Choose another --out."

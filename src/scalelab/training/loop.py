@@ -110,7 +110,8 @@ class Trainer:
         log_every = max(1, min(64, spec.last_step // 50))
         uniform = math.log(spec.shape.vocabulary)
         before, resumed_at = self.seconds, self.step
-        began = saved = told = time.monotonic()
+        began = saved = time.monotonic()
+        told = -math.inf  # the first step is told at once
         losses: list[Tensor] = []
         while self.step < spec.last_step:
             if should_stop():
