@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -383,8 +382,7 @@ def test_writing_says_what_it_can_write(tmp_path: Path) -> None:
         ("gadre/gadre_losses.csv", {"params": "N", "loss": "loss_c4_val"}, 104),
     ],
 )
-def test_published_tables(file: str, columns: dict[str, str] | None, rows: int) -> None:
-    path = Path(os.environ.get("SCALELAB_SHARED", "../shared")) / "data" / file
-    if not path.exists():
-        pytest.skip(f"published runs are not at {path} (set SCALELAB_SHARED)")
-    assert read_runs(path, columns=columns).finished.height == rows
+def test_published_tables(
+    shared: Path, file: str, columns: dict[str, str] | None, rows: int
+) -> None:
+    assert read_runs(shared / "data" / file, columns=columns).finished.height == rows
