@@ -112,6 +112,17 @@ def test_a_branch_with_a_checkpoint_of_its_own_needs_no_trunk(tmp_path: Path) ->
     assert order == [branch.spec.run]
 
 
+def test_a_branch_whose_fork_is_gone_says_what_to_delete(tmp_path: Path) -> None:
+    trunk, branch, *_ = tree(None)
+    (tmp_path / "trunk").mkdir()
+    write_json(tmp_path / "trunk" / "result.json", {"status": "finished"})
+    failures, order = scripted(
+        tmp_path, [trunk, branch], 1, lambda folder: [finish(folder)], Memory()
+    )
+    assert order == []
+    assert f"Delete {tmp_path / 'trunk'} and run the same" in failures[branch.spec.run]
+
+
 def test_what_has_ended_is_not_started_again(tmp_path: Path) -> None:
     jobs = alone(1, 2)
     scripted(tmp_path, jobs, 2, lambda folder: [finish(folder)], Memory())

@@ -109,9 +109,19 @@ def execute(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) ->
                 _handle(event, queue, observer)
         observer.tick()
     for job in queue.pending:
-        queue.failures.setdefault(job.spec.run, f"its trunk {job.spec.trunk} did not get that far")
+        queue.failures.setdefault(job.spec.run, _why_not_ready(study, job.spec))
     _drop_used_checkpoints(study, jobs)
     return queue.failures
+
+
+def _why_not_ready(study: Path, spec: TrainSpec) -> str:
+    trunk = study / str(spec.trunk)
+    if result(study, str(spec.trunk)) is None:
+        return f"its trunk {spec.trunk} did not get that far"
+    return (
+        f"its trunk {spec.trunk} has ended and the checkpoint at step {spec.fork_step} is gone. "
+        f"Delete {trunk} and run the same command again."
+    )
 
 
 def _handle(event: Event, queue: _Queue, observer: Observer) -> None:
