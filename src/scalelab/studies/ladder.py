@@ -239,8 +239,8 @@ def makespan(jobs: Sequence[Job], workers: int) -> float:
         for item in [item for item in waiting if item[0] <= now]:
             waiting.remove(item)
             heapq.heappush(ready, (-jobs[item[1]].seconds, item[0], item[1]))
-        _, _, index = heapq.heappop(ready)
-        job = jobs[index]
+        _, start, index = heapq.heappop(ready)
+        job, now = jobs[index], max(now, start)  # a process may be free before a run can start
         finish = now + job.seconds
         heapq.heappush(free, finish)
         end = max(end, finish)
