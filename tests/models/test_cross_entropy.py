@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scalelab.models.cross_entropy import ROWS, linear_cross_entropy
+from scalelab.models.cross_entropy import LOGITS, linear_cross_entropy
 
 
-@pytest.mark.parametrize("rows", [3, ROWS, ROWS + 7])
+@pytest.mark.parametrize("rows", [3, LOGITS // 20, LOGITS // 20 + 7])
 def test_value_and_gradients_equal_torch(rows: int) -> None:
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(rows, 12, generator=generator, dtype=torch.float64)
@@ -36,3 +36,11 @@ def test_without_gradient_gives_the_same_value() -> None:
     torch.testing.assert_close(
         plain, linear_cross_entropy(hidden.requires_grad_(), weight, targets).detach()
     )
+
+
+def test_a_probability_of_zero_is_a_large_loss_and_not_an_infinite_one() -> None:
+    hidden = torch.tensor([[200.0], [1.0]], requires_grad=True)
+    loss = linear_cross_entropy(hidden, torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 0]))
+    loss.backward()
+    assert 40 < loss.item() < 100
+    torch.testing.assert_close(hidden.grad[0], torch.tensor([1.0]))  # 2 / 2 rows

@@ -13,27 +13,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ROWS = 512  # (measured: 512 x 256 logits stay in a core's second-level cache)
+LOGITS = 2**18  # at once (measured: at 256 tokens fewer rows were slower, more no faster)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         rows = hidden.shape[0]
-        total = hidden.new_zeros(())
+        chosen = hidden.new_empty(rows, 1)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight)
-        for start in range(0, rows, ROWS):
-            h, t = hidden[start : start + ROWS], targets[start : start + ROWS, None]
-            log_probability = torch.log_softmax(h @ weight.t(), dim=-1)  # (rows, V)
-            total -= log_probability.gather(1, t).sum()
+        step = max(64, LOGITS // len(weight))
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            h, t = hidden[part], targets[part, None]
+            probability = torch.softmax(h @ weight.t(), dim=-1)  # (step, V)
+            chosen[part] = probability.gather(1, t)
             # d(loss)/d(logits) = (softmax - one_hot) / rows
-            grad = log_probability.exp_()
-            grad.scatter_add_(1, t, grad.new_full((1, 1), -1.0).expand_as(t))
-            torch.mm(grad, weight, out=grad_hidden[start : start + ROWS])
-            grad_weight.addmm_(grad.t(), h)
+            probability.scatter_(1, t, chosen[part] - 1)
+            torch.mm(probability, weight, out=grad_hidden[part])
+            grad_weight.addmm_(probability.t(), h)
+        # A probability may be 0 in single precision; its loss is then 87 nats, not infinite.
+        loss = -chosen.clamp_(min=torch.finfo(chosen.dtype).tiny).log_().mean()
         ctx.save_for_backward(grad_hidden.div_(rows), grad_weight.div_(rows))
-        return total / rows
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None]:

@@ -67,14 +67,15 @@ class Block(nn.Module):
     def attend(self, x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
         """Causal self-attention; x (B, T, D) -> (B, T, D)."""
         batch, length, d = x.shape
-        heads, head_dim = self.shape.n_head, self.shape.head_dim
-        qkv = self.qkv(x).view(batch, length, 3, heads, head_dim)
-        qk, v = qkv[:, :, :2], qkv[:, :, 2]
-        if angles is not None:  # queries and keys at once: half the calls
+        qkv = self.qkv(x).view(batch, length, 3, self.shape.n_head, self.shape.head_dim)
+        if angles is None:
+            q, k, v = qkv.unbind(2)
+        else:  # queries and keys at once: half the calls
+            qk, v = qkv.split((2, 1), dim=2)
             cos, sin = (table[:length, None, None] for table in angles)  # (T, 1, 1, K)
-            qk = rotate(qk, cos, sin)
-        q, k, v = (part.transpose(1, 2) for part in (qk[:, :, 0], qk[:, :, 1], v))  # (B, H, T, K)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, K)
+            (q, k), v = rotate(qk, cos, sin).unbind(2), v.squeeze(2)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, H, T, K)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         merged: Tensor = self.attention_output(out.transpose(1, 2).reshape(batch, length, d))
         return merged
 

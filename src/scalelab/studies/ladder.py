@@ -183,7 +183,7 @@ def _size_jobs(rung: Rung, levels: Sequence[int], spec: LadderSpec) -> list[Job]
         warmup_steps=max(10, levels[0] // 10),
         seed=spec.seed,
         # Evaluation along the way costs about 2% of a step's tokens, forward only.
-        curve_tokens=min(131_072, max(4 * rung.shape.context, longest // 150)),
+        curve_tokens=min(131_072, max(4 * rung.shape.context, longest // 200)),
         curve_points=10,
         eval_tokens=min(2_097_152, max(65_536, longest // 16)),
         noise_every=64,

@@ -22,7 +22,7 @@ class Windows:
 
     def __init__(self, tokens: TokenArray, context: int) -> None:
         """tokens: the whole split, one-dimensional, usually memory-mapped."""
-        self.tokens = tokens
+        self.tokens = np.asarray(tokens)  # as a plain array: indexing a memmap costs twice
         self.context = context
         self.count = (len(tokens) - 1) // context
         if self.count < 1:
@@ -55,11 +55,11 @@ class Batches:
         first = step * self.sequences
         places = np.arange(first, first + self.sequences)
         epochs, inside = np.divmod(places, self.windows.count)
-        indices = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            chosen = epochs == epoch
-            indices[chosen] = self._permutation(int(epoch))[inside[chosen]]
-        return self.windows.gather(indices)
+        parts = [
+            self._permutation(epoch)[inside[epochs == epoch]]
+            for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+        ]
+        return self.windows.gather(np.concatenate(parts))
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
