@@ -1,5 +1,6 @@
-"""`python -m scalelab`."""
+"""``python -m scalelab``."""
 
 from scalelab.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

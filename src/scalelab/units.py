@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from scalelab.errors import SpecError
 
@@ -153,7 +153,18 @@ def parse_count(text: str) -> float:
     return float(match[1]) * _COUNT_SUFFIXES[match[2]]
 
 
-# --- writing for people -------------------------------------------------------------------------
+# --- writing for people and for JSON --------------------------------------------------------------
+
+
+def finite(value: Any) -> Any:
+    """The same value with every number that is not finite replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
 
 
 def format_count(value: float) -> str:

@@ -6,6 +6,7 @@ import json
 from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy.stats
 from ladders import ladder
@@ -13,6 +14,7 @@ from ladders import ladder
 from scalelab.errors import SpecError
 from scalelab.fitting import Fit, fit
 from scalelab.fitting.result import Estimate, estimate
+from scalelab.fitting.schedules import schedule_columns
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,19 @@ def test_draws_that_are_not_numbers_are_passed_over_and_infinite_ones_are_kept()
     json.dumps(unbounded.to_dict(), allow_nan=False)
 
 
+def test_predictions_where_nothing_anneals_are_no_extrapolation() -> None:
+    """An input that may be zero has no factor beyond the runs."""
+    lr = np.where(np.arange(2000) < 1000, 1e-3, 3e-4)
+    table = schedule_columns(lr, np.array([200, 400, 800, 1200, 1600, 2000]))
+    table = table.with_columns(loss=3 + pl.col("lr_sum") ** -0.5 - 0.1 * pl.col("annealing"))
+    found = fit("annealing", table, draws=100)
+    predicted = found.predict(lr_sum=[0.4, 26.0], annealing=[0.0, 0.4])
+    np.testing.assert_allclose(predicted.value, [3 + 0.4**-0.5, 2.96 + 26**-0.5], rtol=1e-6)
+    assert predicted.extrapolation["lr_sum"] == pytest.approx(20, rel=1e-9)
+    assert predicted.extrapolation.get("annealing", 1.0) == 1.0
+    assert [notice.message.split()[0] for notice in predicted.notices] == ["lr_sum"]
+
+
 def test_an_estimate_is_printed_rounded_by_its_interval() -> None:
     assert str(Estimate(0.3421, 0.31, 0.38, 0.9)) == "0.342 [0.31, 0.38]"
     assert str(Estimate(0.342, 0.31, np.inf, 0.9)) == "0.342 [0.31, inf)"
@@ -142,7 +157,10 @@ def test_the_answer_has_the_documented_keys(found: Fit) -> None:
     answer = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert set(answer) == {
         *("law", "parameters", "objective", "runs", "diagnosis", "derived", "conventions"),
+        *("estimator", "intervals", "backtest"),
     }
+    assert answer["estimator"] == str(found.estimator)
+    assert answer["intervals"] == str(found.intervals)
     assert set(answer["diagnosis"]) == {
         *("starts", "starts_agreeing", "condition_number", "warnings"),
     }

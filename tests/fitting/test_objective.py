@@ -69,7 +69,15 @@ def test_without_shared_noise_whitening_only_scales() -> None:
     np.testing.assert_allclose(whitening.apply(rows), rows / 0.01, rtol=1e-14)
 
 
-def objective(delta: float, *, whitened: bool, prior: bool, k: int = 4) -> tuple[Objective, Array]:
+def objective(
+    delta: float,
+    *,
+    whitened: bool = False,
+    prior: bool = False,
+    k: int = 4,
+    raw: bool = False,
+    above: float = 1.0,
+) -> tuple[Objective, Array]:
     """A batch of fits to nine runs of three trunks, and points near the truth."""
     generator = np.random.default_rng(3)
     inputs = (np.repeat(np.log([1e4, 3e4, 2e5]), 3), np.tile(np.log([1e6, 3e6, 1e7]), 3))
@@ -81,23 +89,32 @@ def objective(delta: float, *, whitened: bool, prior: bool, k: int = 4) -> tuple
         target=fitted + 0.01 * generator.normal(size=(k, 9)),
         weights=generator.integers(0, 3, size=(k, 9)).astype(float),
         delta=delta,
+        raw=raw,
+        above=above,
         whitening=Whitening.of(np.full(k, 0.01), np.full(k, 0.004), clusters) if whitened else None,
         prior=Prior.of(CHINCHILLA, k, generator) if prior else None,
     ), THETA * generator.uniform(0.98, 1.02, size=(k, 5))
 
 
 @pytest.mark.parametrize("delta", [1e-3, 0.02, np.inf])
-def test_the_value_is_scipys(delta: float) -> None:
-    batch, theta = objective(delta, whitened=False, prior=False)
-    residual = batch.target - CHINCHILLA.formula(theta, batch.inputs)[0]
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("above", [1.0, 3.0, 0.2])
+def test_the_value_is_scipys(delta: float, raw: bool, above: float) -> None:
+    batch, theta = objective(delta, raw=raw, above=above)
+    fitted = CHINCHILLA.formula(theta, batch.inputs)[0]
+    residual = np.exp(batch.target) - np.exp(fitted) if raw else batch.target - fitted
     rho = residual**2 / 2 if np.isinf(delta) else scipy.special.huber(delta, residual)
-    expected = (batch.weights * rho).sum(axis=1)
+    # A run above the law is one whose measured loss is the higher.
+    penalty = np.where(residual > 0, above, 1.0)
+    expected = (batch.weights * penalty * rho).sum(axis=1)
     np.testing.assert_allclose(batch.evaluate(theta).value, expected, rtol=1e-12)
+    assert (residual > 0).any()
+    assert (residual < 0).any()
 
 
 def test_the_prior_is_a_log_normal_density() -> None:
-    batch, theta = objective(np.inf, whitened=False, prior=True)
-    without, _ = objective(np.inf, whitened=False, prior=False)
+    batch, theta = objective(np.inf, prior=True)
+    without, _ = objective(np.inf)
     assert batch.prior is not None
     added = batch.evaluate(theta).value - without.evaluate(theta).value
     density = scipy.stats.norm(batch.prior.centre, batch.prior.width)
@@ -114,10 +131,22 @@ def test_centres_of_the_prior_are_the_laws_own_or_drawn_from_it() -> None:
 
 
 @pytest.mark.parametrize("delta", [0.02, np.inf])
-@pytest.mark.parametrize("whitened", [False, True])
-@pytest.mark.parametrize("prior", [False, True])
-def test_the_gradient_is_that_of_the_value(delta: float, whitened: bool, prior: bool) -> None:
-    batch, theta = objective(delta, whitened=whitened, prior=prior)
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize(
+    ("whitened", "prior", "above"),
+    [
+        (False, False, 1.0),
+        (True, False, 1.0),
+        (False, True, 1.0),
+        (True, True, 1.0),
+        (False, False, 3.0),
+        (False, True, 0.2),
+    ],
+)
+def test_the_gradient_is_that_of_the_value(
+    delta: float, raw: bool, whitened: bool, prior: bool, above: float
+) -> None:
+    batch, theta = objective(delta, raw=raw, whitened=whitened, prior=prior, above=above)
     gradient = batch.evaluate(theta).gradient
     for j in range(5):
         step = np.zeros_like(theta)
@@ -150,8 +179,23 @@ def test_the_majorant_lies_above_the_objective_of_a_linear_law(
     assert there <= above + 1e-10 * (1 + abs(above))
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_curvature_is_that_of_the_squares(raw: bool) -> None:
+    """Gauss and Newton: the derivatives' own products, each with its weight."""
+    batch, theta = objective(np.inf, raw=raw, above=3.0)
+    here = batch.evaluate(theta)
+    value, slopes = CHINCHILLA.formula(theta, batch.inputs)
+    above = batch.target > value
+    if raw:
+        slopes = slopes * np.exp(value)[:, None]
+    weights = np.where(above, 3.0, 1.0) * batch.weights
+    expected = np.einsum("kn,kpn,kqn->kpq", weights, slopes, slopes)
+    np.testing.assert_allclose(here.curvature, expected, rtol=1e-10)
+    np.testing.assert_allclose(here.majorant, expected, rtol=1e-10)
+
+
 def test_a_step_into_nonsense_is_infinitely_bad_and_no_error() -> None:
-    batch, theta = objective(1e-3, whitened=False, prior=False)
+    batch, theta = objective(1e-3)
     theta[1, 1] = 1e6  # exp overflows
     value = batch.evaluate(theta).value
     assert np.isinf(value[1])

@@ -1,4 +1,4 @@
-"""Which rows are fitted, how they are centred and clustered, and what is refused."""
+"""Which rows are fitted, how they are weighed and clustered, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ladders import alone, ladder
 
 from scalelab.errors import FitError
 from scalelab.fitting.observations import observe, select
+from scalelab.fitting.schedules import schedule_columns
 from scalelab.laws import LAWS
 
 CHINCHILLA = LAWS["chinchilla"]
@@ -62,21 +63,195 @@ def test_other_columns_of_any_name_are_in_nobodys_way() -> None:
     assert observe(CHINCHILLA, more).fingerprint == observe(CHINCHILLA, table).fingerprint
 
 
-def test_what_is_fitted_is_centred_and_comes_back() -> None:
+def test_what_is_fitted_are_logarithms_in_the_order_of_the_inputs() -> None:
     table = ladder()
-    observed = observe(CHINCHILLA, table)
-    assert abs(observed.target.mean()) < 1e-12
-    assert all(abs(values.mean()) < 1e-12 for values in observed.inputs)
+    observed = observe(CHINCHILLA, table.reverse())
+    ordered = table.sort("params", "tokens")
+    assert observed.names == tuple(ordered["run"])
+    columns = (*observed.inputs, observed.target)
+    for values, name in zip(columns, ("params", "tokens", "loss"), strict=True):
+        np.testing.assert_allclose(values, np.log(ordered[name].to_numpy()), rtol=1e-15)
     assert observed.ranges["params"] == (
         pytest.approx(6e3, rel=1e-12),
         pytest.approx(3e5, rel=1e-12),
         7,
     )
-    theta = np.array([[0.9, 0.1, 0.2, 0.3, 0.4]])
-    outside = (np.log(table["params"].to_numpy()), np.log(table["tokens"].to_numpy()))
-    there = CHINCHILLA.formula(observed.outward(theta), outside)[0] - observed.loss_shift
-    here = CHINCHILLA.formula(theta, observed.inputs)[0]
-    np.testing.assert_allclose(np.sort(there), np.sort(here), atol=1e-12)
+    assert observed.rows["loss"] == ordered["loss"].to_list()
+    assert observed.relative_size == pytest.approx(ordered["params"].to_numpy() / 3e5, rel=1e-12)
+
+
+# --- inputs as they are -------------------------------------------------------------------------
+
+
+def annealed() -> pl.DataFrame:
+    """Two schedules of the multi-power law, whose columns include lists of unlike lengths."""
+    step = np.where(np.arange(900) < 400, 1e-3, 4e-4)
+    line = np.linspace(1e-3, 1e-4, 900)
+    parts = [schedule_columns(lr, np.array([300, 500, 700, 900])) for lr in (step, line)]
+    return pl.concat(parts).with_columns(loss=pl.lit(3.0), run=pl.int_range(8).cast(pl.String))
+
+
+def test_lists_are_padded_and_kept_with_their_rows() -> None:
+    law, table = LAWS["multi-power"], annealed()
+    observed = observe(law, table.reverse())
+    assert set(observed.ranges) == {"lr_sum"}
+    lengths = dict(zip(table["run"], table["lr_drops"].list.len(), strict=True))
+    for name, values in zip(law.inputs[1:], observed.inputs[1:], strict=True):
+        assert values.shape == (8, 64)
+        rows = dict(zip(table["run"], table[name].to_list(), strict=True))
+        for run, row in zip(observed.names, values, strict=True):
+            assert row[: lengths[run]].tolist() == rows[run]
+            assert not row[lengths[run] :].any()
+    sums = dict(zip(table["run"], table["lr_sum"], strict=True))
+    expected = np.log([sums[run] for run in observed.names])
+    np.testing.assert_allclose(observed.inputs[0], expected, rtol=1e-15)
+
+
+def test_lists_count_in_the_fingerprint() -> None:
+    table = annealed()
+    first = observe(LAWS["multi-power"], table).fingerprint
+    assert observe(LAWS["multi-power"], table.reverse()).fingerprint == first
+    nudged = table.with_columns(pl.col("lr_drops") * (1 + 1e-15))
+    assert observe(LAWS["multi-power"], nudged).fingerprint != first
+
+
+def test_a_raw_input_may_be_zero_or_the_same_throughout() -> None:
+    table = annealed().with_columns(annealing=pl.lit(0.0))
+    observed = observe(LAWS["annealing"], table)
+    assert (observed.inputs[1] == 0).all()
+    assert observed.ranges["annealing"] == (0.0, 0.0, 1)
+    with pytest.raises(FitError, match=r"row 1 \(run 0\): annealing is -1\.0"):
+        observe(LAWS["annealing"], table.with_columns(annealing=pl.lit(-1.0)))
+
+
+def test_the_response_is_the_laws_own() -> None:
+    table = ladder().with_columns(lr=pl.col("params") ** -0.5)
+    observed = observe(LAWS["optimal-lr"], table.drop("loss"))
+    assert np.exp(observed.target) == pytest.approx(np.exp(observed.inputs[0]) ** -0.5)
+    with pytest.raises(FitError, match=r"needs the columns params, tokens, lr; .* add lr"):
+        observe(LAWS["optimal-lr"], ladder())
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+def test_runs_weigh_alike_unless_they_are_told_apart() -> None:
+    observed = observe(CHINCHILLA, ladder())
+    assert (observed.weights == 1).all()
+    assert (observed.error == 1).all()
+    assert observed.weights_of(raw=True) is observed.weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "power"), [("flops", 1.0), ("flops^0.5", 0.5), ("flops**-1", -1), ("flops ^ 2", 2)]
+)
+def test_weights_are_a_power_of_a_column(weights: str, power: float) -> None:
+    observed = observe(CHINCHILLA, ladder(), weights=weights)
+    flops = 6 * np.exp(observed.inputs[0] + observed.inputs[1])
+    np.testing.assert_allclose(observed.weights, flops**power / (flops**power).mean(), rtol=1e-9)
+    assert observed.weights.mean() == pytest.approx(1, rel=1e-12)
+    np.testing.assert_array_equal(observed.weights_of(raw=True), observed.weights)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_runs_far_above_the_frontier_weigh_little(seed: int) -> None:
+    """exp(-excess / S), with the excess over the best run of no more compute, one by one."""
+    table = ladder(seed, within=0.05).with_columns(pl.col("flops").round_sig_figs(1))
+    observed = observe(CHINCHILLA, table, weights="frontier(0.1)")
+    rows = {row["run"]: row for row in table.iter_rows(named=True)}
+    weights = []
+    for run in observed.names:
+        own = rows[run]
+        best = min(row["loss"] for row in rows.values() if row["flops"] <= own["flops"])
+        weights.append((best / own["loss"]) ** (1 / 0.1))
+    np.testing.assert_allclose(observed.weights, weights / np.mean(weights), rtol=1e-9)
+    assert observed.weights.min() < 0.5 * observed.weights.max()  # else nothing is shown
+
+
+def test_weights_are_multiplied() -> None:
+    one, two, both = (
+        observe(CHINCHILLA, ladder(), weights=weights).weights
+        for weights in ("flops^0.5", "frontier(0.3)", "flops^0.5 * frontier(0.3)")
+    )
+    np.testing.assert_allclose(both, one * two / (one * two).mean(), rtol=1e-9)
+
+
+def test_a_high_power_leaves_the_largest() -> None:
+    observed = observe(CHINCHILLA, ladder(), weights="flops^900")
+    assert np.isfinite(observed.weights).all()
+    assert observed.weights[-1] == pytest.approx(21)
+
+
+def test_a_standard_deviation_is_one_of_the_response() -> None:
+    table = ladder().with_columns(std=0.01 * pl.col("params") ** -0.2)
+    observed = observe(CHINCHILLA, table, std="std")
+    std = 0.01 * np.exp(observed.inputs[0]) ** -0.2
+    relative = std / np.exp(observed.target)
+    # Of logarithms the relative error counts, of losses the error itself.
+    for raw, error in ((False, relative), (True, std)):
+        expected = error**-2 / (error**-2).mean()
+        np.testing.assert_allclose(observed.weights_of(raw), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        observed.error / observed.error[0], relative / relative[0], rtol=1e-12
+    )
+    assert np.log(observed.error).mean() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("option", ["weights", "std"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), None])
+def test_weights_that_cannot_be_are_refused_by_row_and_run(
+    option: str, value: float | None
+) -> None:
+    here = pl.int_range(pl.len()) == 4
+    table = ladder().with_columns(w=pl.when(here).then(pl.lit(value, pl.Float64)).otherwise(2.0))
+    shown = "nan" if value is None else value
+    with pytest.raises(FitError, match=rf"row 5 \(run n1-d1\): w is {shown}; a weight is made of"):
+        observe(CHINCHILLA, table, **{option: "w"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("weights", "word"),
+    [
+        ("flops^x", "x"),
+        ("flops^1^2", "1^2"),
+        ("flops^nan", "nan"),
+        ("flops^-inf", "-inf"),
+        ("flops*frontier(x)", "x"),
+        ("frontier()", ""),
+    ],
+)
+def test_a_power_is_a_number(weights: str, word: str) -> None:
+    with pytest.raises(FitError) as caught:
+        observe(CHINCHILLA, ladder(), weights=weights)
+    assert f"weights {weights!r}: {word!r} is not a number. Write a column" in str(caught.value)
+
+
+@pytest.mark.parametrize("scale", ["0", "-1"])
+def test_the_scale_of_the_frontier_is_positive(scale: str) -> None:
+    with pytest.raises(FitError, match="the scale of the frontier must be positive"):
+        observe(CHINCHILLA, ladder(), weights=f"frontier({scale})")
+
+
+def test_a_column_to_weigh_by_must_be_there() -> None:
+    for weights in ("seeds", "^2", ""):
+        with pytest.raises(FitError, match="to weigh runs by; the table has run, ") as caught:
+            observe(CHINCHILLA, ladder(), weights=weights)
+        assert str(caught.value).isprintable()  # none of our own columns
+    with pytest.raises(FitError, match="no column 'error' to weigh runs by"):
+        observe(CHINCHILLA, ladder(), std="error")
+
+
+def test_words_weigh_nothing() -> None:
+    with pytest.raises(FitError, match=r"row 1 .*: trunk is nan"):
+        observe(CHINCHILLA, ladder(), weights="trunk")
+
+
+def test_a_weight_comes_from_one_place() -> None:
+    with pytest.raises(FitError, match="both weights and std are given"):
+        observe(CHINCHILLA, ladder(), weights="flops", std="loss")
+
+
+# --- clusters -----------------------------------------------------------------------------------
 
 
 def test_clusters_are_trunks_where_there_are_any() -> None:

@@ -51,7 +51,7 @@ def test_every_field_comes_back(found: Fit, tmp_path: Path) -> None:
 
 def test_the_file_holds_the_public_answer(found: Fit, tmp_path: Path) -> None:
     answer = json.loads(found.save(tmp_path / "fit.json").read_text())
-    assert answer["format"] == FORMAT == "scalelab.fit/1"
+    assert answer["format"] == FORMAT == "scalelab.fit/2"
     assert {key: answer[key] for key in found.to_dict()} == found.to_dict()
 
 
@@ -87,15 +87,61 @@ def test_another_column_is_another_law(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fixed", "tied", "bounds"),
+    [
+        ({"E": 1.05}, {}, {}),
+        ({"A": 5.4, "alpha": 0.25}, {}, {}),
+        ({}, {"beta": "alpha"}, {}),
+        ({}, {}, {"alpha": (0.1, 0.5)}),
+        ({}, {}, {"A": (1.0, np.inf), "E": (0.0, np.inf)}),  # JSON has no infinity
+        ({"E": 1.05}, {"beta": "alpha"}, {"A": (0.1, 50.0)}),
+    ],
+)
+def test_what_was_held_comes_back(
+    tmp_path: Path,
+    fixed: dict[str, float],
+    tied: dict[str, str],
+    bounds: dict[str, tuple[float, float]],
+) -> None:
+    law = LAWS["chinchilla"].restrict(fixed, tied, bounds)
+    found = fit(law, ladder(), draws=100)
+    loaded = Fit.load(found.save(tmp_path / "fit.json"))
+    assert loaded.law.restrictions == law.restrictions
+    assert loaded.law.names == law.names
+    assert loaded.law.equation == law.equation
+    for one, two in zip(loaded.law.bounds, law.bounds, strict=True):
+        assert (one == two).all()
+    assert loaded.to_dict() == found.to_dict()
+    assert loaded.summary() == found.summary()
+    assert loaded.derived == found.derived
+
+
+def test_a_restricted_law_is_another_law(tmp_path: Path) -> None:
+    law = LAWS["chinchilla"].restrict(fixed={"E": 1.05})
+    path = fit(law, ladder(), draws=100).save(tmp_path / "fit.json")
+    assert Fit.load(path, law=law).law is law
+    with pytest.raises(RecordError, match=r"has parameters E, A.* the fit has A, B, alpha, beta"):
+        Fit.load(path, law=LAWS["chinchilla"])
+
+
+def test_how_runs_were_weighed_comes_back(tmp_path: Path) -> None:
+    found = fit("chinchilla", ladder(), raw=True, above=2.0, weights="flops^0.5", draws=100)
+    loaded = Fit.load(found.save(tmp_path / "fit.json"))
+    assert loaded.estimator == found.estimator
+    assert (loaded.estimator.raw, loaded.estimator.above) == (True, 2.0)
+    assert loaded.estimator.weights == "flops^0.5"
+
+
+@pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "is not JSON"),
         (b"{", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
-        (b"[1]", "format is 'list'; expected 'scalelab.fit/1'"),
+        (b"[1]", "format is 'list'; expected 'scalelab.fit/2'"),
         (b'{"law": "chinchilla"}', "format is None"),
-        (b'{"format": "scalelab.fit/0"}', "format is 'scalelab.fit/0'"),
-        (b'{"format": "scalelab.fit/1"}', r"is damaged \(KeyError"),
+        (b'{"format": "scalelab.fit/1"}', "format is 'scalelab.fit/1'"),
+        (b'{"format": "scalelab.fit/2"}', r"is damaged \(KeyError"),
     ],
 )
 def test_anything_else_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
@@ -122,6 +168,9 @@ def test_a_part_of_another_kind_is_damage(found: Fit, tmp_path: Path) -> None:
         {**state, "theta": state["theta"][:4]},
         {**state, "draw_theta": state["draw_theta"][1:]},
         {**state, "estimator": {"a": 1}},
+        {**state, "restrictions": {"fixed": {"delta": 1.0}, "tied": {}, "bounds": {}}},
+        {**state, "column": "params"},
+        {**state, "text": "E + A / ("},
         3,
     ):
         with pytest.raises(RecordError, match="is damaged"):

@@ -7,18 +7,28 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
+import numpy as np
 import polars as pl
 import pytest
 from ladders import alone, ladder
 
 from scalelab.errors import Notice
 from scalelab.fitting import Fit, fit
+from scalelab.fitting.schedules import schedule_columns
 from scalelab.laws import LAWS
 
 NASTY = "<script>alert('N & D')</script>"
 
 
-@pytest.fixture(scope="module", params=list(LAWS))
+# Every law of the loss by what a ladder has.
+LADDER_LAWS = [
+    law.name
+    for law in LAWS.values()
+    if {*law.inputs} <= {"params", "tokens"} and law.response == "loss" and law.name != "m4"
+]
+
+
+@pytest.fixture(scope="module", params=LADDER_LAWS)
 def found(request: pytest.FixtureRequest) -> Fit:
     table = ladder(between=0.006).with_columns(held_out=pl.col("trunk") == "n6")
     return fit(request.param, table, draws=100, conventions={"params": NASTY})
@@ -115,6 +125,31 @@ def test_columns_of_parameters_are_aligned(found: Fit) -> None:
     for line, parameter in zip(lines[head + 1 :], found.law.parameters, strict=False):
         assert line.startswith(parameter.name)
         assert line[column:] == parameter.meaning
+
+
+def test_what_is_held_is_in_the_equation() -> None:
+    law = LAWS["chinchilla"].restrict({"E": 1.05}, {"beta": "alpha"}, {"alpha": (0.1, 0.5)})
+    text = fit(law, ladder(), draws=100).summary()
+    assert "B / D^beta, E = 1.05, beta = alpha, 0.1 <= alpha <= 0.5" in text
+    assert not re.search("^(E|beta) ", text, re.MULTILINE)
+
+
+def test_how_runs_were_weighed_is_said() -> None:
+    found = fit("chinchilla", ladder(), weights="flops^0.5", raw=True, above=2.0, draws=100)
+    assert (
+        "sum of Huber(delta=0.001) of loss residuals, 2 times as much above the law as below, "
+        "weights flops^0.5"
+    ) in found.summary()
+
+
+def test_a_law_over_lists_shows_the_ranges_of_its_numbers() -> None:
+    lr = np.where(np.arange(2000) < 1000, 1e-3, 3e-4)
+    table = schedule_columns(lr, np.array([200, 400, 800, 1200, 1600, 2000]))
+    table = table.with_columns(loss=3 + pl.col("lr_sum") ** -0.5)
+    text = fit("annealing", table, draws=100).summary()
+    assert re.search(r"^lr_sum +0\.200 to 1\.30, 6 levels$", text, re.MULTILINE)
+    assert re.search(r"^annealing +0 to ", text, re.MULTILINE)
+    assert "lr_drops" not in text
 
 
 def test_noise_that_no_trunk_shares_is_one_number() -> None:

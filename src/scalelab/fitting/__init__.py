@@ -1,19 +1,29 @@
-"""Run table and law in, fit out: global optimum, intervals, diagnosis."""
+"""A run table and a law to a fit: global optimum, intervals, diagnosis, prediction, back-test."""
 
+from scalelab.fitting.backtest import Backtest, Candidate, backtest, checked, fit_auto
 from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
+from scalelab.fitting.isoflop import IsoFlop, isoflop, optima
 from scalelab.fitting.result import Estimate, Fit, Prediction
 from scalelab.fitting.slices import SLICES
 
 __all__ = [
     "SLICES",
+    "Backtest",
+    "Candidate",
     "Diagnosis",
     "Estimate",
     "Estimator",
     "Fit",
     "Intervals",
+    "IsoFlop",
     "Prediction",
+    "backtest",
+    "checked",
     "fit",
+    "fit_auto",
+    "isoflop",
+    "optima",
 ]

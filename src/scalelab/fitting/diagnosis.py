@@ -66,7 +66,8 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
                 f"{name} takes {levels} values; a power law with a floor needs {_FEW_LEVELS} or "
                 "more before its exponent means anything. Add runs at other values.",
             )
-    for one, two in combinations(range(len(observed.inputs)), 2):
+    flat = [i for i, name in enumerate(observed.law.inputs) if name in observed.ranges]
+    for one, two in combinations(flat, 2):
         correlation = np.corrcoef(observed.inputs[one], observed.inputs[two])[0, 1]
         if abs(correlation) > _TOGETHER:
             first, second = observed.law.inputs[one], observed.law.inputs[two]

@@ -12,6 +12,7 @@ from scalelab.fitting.diagnosis import diagnose
 from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
 from scalelab.fitting.intervals import Method, choose_intervals, draw
 from scalelab.fitting.observations import observe
+from scalelab.fitting.profile import profile as profiled
 from scalelab.fitting.result import Fit
 from scalelab.laws import Law, get_law
 
@@ -25,8 +26,13 @@ def fit(
     *,
     estimator: EstimatorName = "auto",
     delta: float = 1e-3,
+    raw: bool = False,
+    above: float = 1.0,
+    weights: str | None = None,
+    std: str | None = None,
     clusters: str = "auto",
     intervals: Method = "auto",
+    profile: bool = False,
     draws: int = 1000,
     level: float = 0.9,
     conventions: Mapping[str, str] | None = None,
@@ -39,10 +45,16 @@ def fit(
 
     estimator: ``huber``, the sum of Huber(delta) of log-loss residuals; ``least-squares``;
     ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than 20 clusters with
-    several runs each, as in a ladder of trunks, else huber. clusters: the column whose equal values
-    are not independent; ``auto`` is ``trunk`` where there is one, else every run for itself.
+    several runs each, as in a ladder of trunks, else huber. raw: take residuals of the loss, not of
+    its logarithm. above: penalty of a run above the law over that of one below. weights: a column,
+    a power of one (``flops^0.5``), ``frontier(S)``, which is exp(-excess / S) with the log loss
+    above the best run of no more compute, or a product of these: how much each run counts. std: a
+    column with the standard deviation of each loss, by which they count as 1/std^2. clusters: the
+    column whose equal values are not independent; ``auto`` is ``trunk`` where there is one, else
+    every run for itself.
     intervals: ``pairs`` (bootstrap of clusters), ``wild``, ``components`` (drawn noise of both
-    kinds); ``auto`` is pairs for 20 clusters or more, else components. draws: how many refits.
+    kinds); ``auto`` is pairs for 20 clusters or more, else components. profile: intervals
+    of parameters from their profile likelihood. draws: how many refits.
     level: of the intervals shown. conventions: how each input was counted, recorded with the fit.
     seed: of the draws: the same seed and rows give the same bits.
 
@@ -52,8 +64,15 @@ def fit(
     law = get_law(law) if isinstance(law, str) else law
     if not 0 < level < 1:
         raise SpecError(f"level is {level}; it is a probability such as .9.")
-    observed = observe(law, table, clusters)
-    how = choose_estimator(estimator, delta, observed)
+    observed = observe(law, table, clusters, weights, std)
+    how = choose_estimator(
+        estimator,
+        observed,
+        delta=delta,
+        raw=raw,
+        above=above,
+        weights=weights or (f"1/{std}^2" if std else ""),
+    )
     method = choose_intervals(intervals, draws, observed)
     optimum = optimise(observed, how)
     drawn = draw(observed, how, optimum, method, np.random.default_rng([seed, 0]))
@@ -61,8 +80,8 @@ def fit(
     exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.prior}
     return Fit(
         law=law,
-        theta=observed.outward(optimum.theta[None])[0],
-        draw_theta=observed.outward(drawn.theta),
+        theta=optimum.theta,
+        draw_theta=drawn.theta,
         noise=optimum.noise.estimate,
         draw_noise=drawn.noise,
         objective=optimum.value,
@@ -76,4 +95,6 @@ def fit(
         diagnosis=diagnose(observed, optimum, method, exponents),
         fingerprint=observed.fingerprint,
         seed=seed,
+        rows=observed.rows,
+        profile=profiled(observed, how, optimum, level) if profile else {},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,8 +11,8 @@ from scalelab.errors import SpecError
 from scalelab.fitting.components import Components, estimate_components
 from scalelab.fitting.objective import Objective, Prior, Whitening
 from scalelab.fitting.observations import Observations
-from scalelab.fitting.solver import Solution, minimise, projected_starts
-from scalelab.laws import Array
+from scalelab.fitting.solver import Solution, minimise
+from scalelab.laws import Array, starts_of
 
 EstimatorName = Literal["auto", "huber", "least-squares", "shared-noise"]
 
@@ -34,6 +34,8 @@ class Estimator:
     that runs of a trunk share, its two variances estimated by restricted maximum likelihood, with
     the law's weak prior on its exponents.
 
+    raw: residuals of the loss in nats, not of its logarithm. above: the penalty of a run that lies
+    above the law over that of one below it. weights: how runs were weighed, in words.
     falls: of shared-noise: the standard deviations of the noise fall with the size of the model as
     N^-falls up to the largest size fitted, to which they refer.
     """
@@ -41,6 +43,9 @@ class Estimator:
     name: Literal["huber", "least-squares", "shared-noise"] = "huber"
     delta: float = 1e-3
     falls: float = 0.0
+    raw: bool = False
+    above: float = 1.0
+    weights: str = ""
 
     def spread(self, relative_size: Array) -> Array:
         """Noise relative to that of the largest size, for N over the largest N."""
@@ -48,18 +53,37 @@ class Estimator:
 
     def __str__(self) -> str:
         """One line for people."""
-        return {
-            "huber": f"sum of Huber(delta={self.delta:g}) of log-loss residuals",
-            "least-squares": "least squares of log-loss residuals",
+        of = "loss" if self.raw else "log-loss"
+        words = {
+            "huber": f"sum of Huber(delta={self.delta:g}) of {of} residuals",
+            "least-squares": f"least squares of {of} residuals",
             "shared-noise": "generalised least squares of log-loss residuals, noise shared within "
             "trunks, weak prior on exponents",
         }[self.name]
+        if self.above != 1:
+            words += f", {self.above:g} times as much above the law as below"
+        return words + (f", weights {self.weights}" if self.weights else "")
 
 
-def choose_estimator(name: EstimatorName, delta: float, observed: Observations) -> Estimator:
+def choose_estimator(
+    name: EstimatorName,
+    observed: Observations,
+    *,
+    delta: float = 1e-3,
+    raw: bool = False,
+    above: float = 1.0,
+    weights: str = "",
+) -> Estimator:
     """The estimator of that name; ``auto``: shared-noise for few clusters of several runs."""
     if not delta > 0:
         raise SpecError(f"delta of Huber's function is {delta}; it must be positive.")
+    if not 0 < above < np.inf:
+        raise SpecError(f"above is {above}; the penalty above the law over that below is positive.")
+    special = raw or above != 1 or weights
+    if name == "shared-noise" and special:
+        raise SpecError("shared-noise weighs log-loss residuals by their noise alone; take huber.")
+    if name == "auto" and special:
+        name = "huber"
     if name == "auto":
         shared = observed.cluster_count < min(len(observed.target), FEW_CLUSTERS)
         name = "shared-noise" if shared else "huber"
@@ -68,7 +92,7 @@ def choose_estimator(name: EstimatorName, delta: float, observed: Observations) 
             f"estimator is {name!r}; expected auto, huber, least-squares or shared-noise."
         )
     falls = NOISE_FALLS if name == "shared-noise" and "params" in observed.law.inputs else 0.0
-    return Estimator(name, delta, falls)
+    return Estimator(name, delta, falls, raw, above, weights)
 
 
 @dataclass(frozen=True)
@@ -103,29 +127,35 @@ def batch(
 ) -> Objective:
     """The objective of k fits to log losses (k, n).
 
-    weights: (k, n), 1 where None. noise: between and within, (k,) each, needed by shared-noise.
-    generator: draws the centres of the prior, for draws of the posterior.
+    weights: (k, n), on top of the runs' own. noise: between and within, (k,) each, needed by
+    shared-noise. generator: draws the centres of the prior, for draws of the posterior.
     """
+    own = observed.weights_of(estimator.raw)
     prior = whitening = None
     if estimator.name == "shared-noise":
         assert noise is not None
-        spread = estimator.spread(observed.relative_size)
+        spread = _spread(observed, estimator)
         whitening = Whitening.of(*noise, observed.clusters, spread)
         prior = Prior.of(observed.law, len(target), generator)
     return Objective(
         law=observed.law,
         inputs=observed.inputs,
         target=target,
-        weights=np.broadcast_to(1.0, target.shape) if weights is None else weights,
+        weights=np.broadcast_to(own, target.shape) * (1 if weights is None else weights),
         delta=estimator.delta if estimator.name == "huber" else np.inf,
+        raw=estimator.raw,
+        above=estimator.above,
         whitening=whitening,
         prior=prior,
     )
 
 
-def optimise(observed: Observations, estimator: Estimator) -> Optimum:
-    """The global optimum: every start of the grid of exponents is followed to its end."""
-    starts = projected_starts(observed.law, observed.inputs, observed.target)
+def optimise(observed: Observations, estimator: Estimator, *, thin: int = 1) -> Optimum:
+    """The global optimum: every start of the grid of exponents is followed to its end.
+
+    thin: take only every so manieth start, where many fits are needed and none is shown.
+    """
+    starts = starts_of(observed.law, observed.inputs, observed.target)[::thin]
     if estimator.name != "shared-noise":
         found, agreeing = _best(observed, estimator, starts, None)
         return _optimum(observed, estimator, found, len(starts), agreeing, None)
@@ -156,6 +186,11 @@ def _best(
             noise=noise and (np.full(count, noise[0]), np.full(count, noise[1])),
         )
 
+    if estimator.name == "huber":
+        # Far from the law Huber's function pulls with one force whatever the distance, and steps
+        # are short; least squares leads near it first.
+        smooth = replace(objective(len(starts)), delta=np.inf)
+        starts = minimise(smooth, starts, iterations=100, tolerance=1e-4).theta
     ends = minimise(objective(len(starts)), starts, iterations=150, tolerance=1e-8)
     order = np.argsort(ends.value, kind="stable")[:4]
     polished = minimise(objective(len(order)), ends.theta[order], tolerance=1e-13)
@@ -170,13 +205,20 @@ def _best(
     )
 
 
+def _spread(observed: Observations, estimator: Estimator) -> Array:
+    """Noise of each run in units of that at the largest size, (n,)."""
+    return observed.error * estimator.spread(observed.relative_size)
+
+
 def _noise(observed: Observations, estimator: Estimator, theta: Array) -> Components:
     log_loss, jacobian = observed.law.formula(theta[None], observed.inputs)
     low, high = observed.law.bounds
     free = (theta > low) & (theta < high)
-    spread = estimator.spread(observed.relative_size)
-    residual = (observed.target - log_loss[0]) / spread
-    return estimate_components(residual, jacobian[0][free] / spread, observed.clusters)
+    # Runs count in the noise as much as they count in the fit.
+    importance = 1.0 if observed.from_std else observed.weights
+    scale = np.sqrt(importance) / _spread(observed, estimator)
+    residual = (observed.target - log_loss[0]) * scale
+    return estimate_components(residual, jacobian[0][free] * scale, observed.clusters)
 
 
 def _optimum(
@@ -195,7 +237,7 @@ def _optimum(
         starts=starts,
         agreeing=agreeing,
         noise=_noise(observed, estimator, theta),
-        spread=estimator.spread(observed.relative_size),
+        spread=_spread(observed, estimator),
         whitened=whitened,
         residual=observed.target - log_loss[0],
         jacobian=jacobian[0],

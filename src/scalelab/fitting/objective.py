@@ -2,9 +2,9 @@
 
     F(theta) = sum_i w_i rho(z_i) + 1/2 sum_j ((ln theta_j - m_j) / s_j)^2,   z = whitened residuals
 
-where a residual is log measured loss minus log predicted loss, rho is Huber's function or half the
-square, w counts how often a bootstrap replicate drew a run, and the last sum is the weak prior on
-exponents (absent unless asked for).
+where a residual is log measured loss minus log predicted loss (or the losses themselves, where
+asked), rho is Huber's function or half the square, w is a run's weight times how often a bootstrap
+replicate drew it, and the last sum is the weak prior on exponents (absent unless asked for).
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ class Objective:
     """A batch of k fits of one law to the same n runs.
 
     inputs: log inputs, (n,) each. target: log loss (k, n). weights: (k, n). delta: of Huber's
-    function, infinite for least squares. whitening, prior: absent when None.
+    function, infinite for least squares. raw: residuals of the loss, not of its logarithm. above:
+    the penalty of a run that lies above the law over that of one below. whitening, prior: absent
+    when None.
     """
 
     law: Law
@@ -106,6 +108,8 @@ class Objective:
     target: Array
     weights: Array
     delta: float
+    raw: bool = False
+    above: float = 1.0
     whitening: Whitening | None = None
     prior: Prior | None = None
 
@@ -127,7 +131,11 @@ class Objective:
     def residuals(self, theta: Array) -> tuple[Array, Array]:
         """Whitened residuals (k, n) and derivatives of the whitened log loss (k, p, n)."""
         log_loss, jacobian = self.law.formula(theta, self.inputs)
-        residual = self.target - log_loss
+        if self.raw:
+            loss = np.exp(log_loss)
+            residual, jacobian = np.exp(self.target) - loss, jacobian * loss[:, None]
+        else:
+            residual = self.target - log_loss
         if self.whitening is not None:
             residual = self.whitening.apply(residual)
             jacobian = self.whitening.apply(jacobian)
@@ -145,15 +153,18 @@ class Objective:
         inside = size <= self.delta
         pull = np.where(inside, 1.0, self.delta / size)
         value = np.where(inside, 0.5 * residual**2, self.delta * size - 0.5 * self.delta**2)
-        value = (self.weights * value).sum(axis=1)
-        majorant = self.weights * pull
+        weights = self.weights
+        if self.above != 1:
+            weights = np.where(residual > 0, self.above * weights, weights)
+        value = (weights * value).sum(axis=1)
+        majorant = weights * pull
         gradient = -np.matmul(jacobian, (majorant * residual)[:, :, None])[:, :, 0]
         outer = np.swapaxes(jacobian, 1, 2)
         upper = (jacobian * majorant[:, None]) @ outer
         if np.isinf(self.delta):
             curvature = upper.copy()
         else:
-            curvature = (jacobian * (self.weights * inside)[:, None]) @ outer
+            curvature = (jacobian * (weights * inside)[:, None]) @ outer
         if self.prior is not None:
             value += self._add_prior(theta, gradient, curvature, upper)
         value = np.where(np.isfinite(value), value, np.inf)

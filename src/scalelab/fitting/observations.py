@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,26 +24,37 @@ _ROW = "\0row"  # of the table, counted from 1: no column that a user names is i
 
 @dataclass(frozen=True)
 class Observations:
-    """What a fit sees, in the law's own units and centred.
+    """What a fit sees.
 
-    law: what is fitted. names: run ids, (n,). inputs: log inputs minus their means. target: log
-    loss minus its mean. clusters: (n,) number of each run's cluster. by: the column that defines
-    clusters. input_shift, loss_shift: the means taken off, which make the fit independent of units.
-    left_out: reason -> how many rows. ranges: input -> lowest, highest, number of levels.
-    fingerprint: SHA-256 of the rows fitted, in any order.
+    law: what is fitted. names: run ids, (n,). inputs: as `Law.formula` takes them. target: log of
+    the response. weights: (n,), mean 1, of residuals of the logarithm. error: (n,), the noise of
+    each run relative to the others'. clusters: (n,) number of each run's cluster. by: the column
+    that defines clusters. left_out: reason -> how many rows. ranges: input -> lowest, highest,
+    number of levels. fingerprint: SHA-256 of the rows fitted, in any order. rows: their columns.
+    from_std: whether the weights are 1 / std^2.
     """
 
     law: Law
     names: tuple[str, ...]
     inputs: tuple[Array, ...]
     target: Array
+    weights: Array
+    error: Array
     clusters: NDArray[np.intp]
     by: str
-    input_shift: tuple[float, ...]
-    loss_shift: float
     left_out: Mapping[str, int]
     ranges: Mapping[str, tuple[float, float, int]]
     fingerprint: str
+    rows: Mapping[str, list[Any]]
+    from_std: bool = False
+
+    def weights_of(self, raw: bool) -> Array:
+        """Weights of residuals of the logarithm, or of the response itself, mean 1."""
+        if not (raw and self.from_std):
+            return self.weights
+        # The standard deviation of the response is that of its logarithm times the response.
+        found = self.weights * np.exp(-2 * (self.target - self.target.mean()))
+        return np.asarray(found / found.mean())
 
     @property
     def cluster_count(self) -> int:
@@ -58,25 +69,28 @@ class Observations:
         log_n = self.inputs[self.law.inputs.index("params")]
         return np.asarray(np.exp(log_n - log_n.max()))
 
-    def outward(self, theta: Array) -> Array:
-        """Coordinates (k, p) in the units of the table, from those of the centred data."""
-        return self.law.change_units(theta, self.input_shift, self.loss_shift)
 
-
-def observe(law: Law, table: pl.DataFrame, clusters: str = "auto") -> Observations:
+def observe(
+    law: Law,
+    table: pl.DataFrame,
+    clusters: str = "auto",
+    weights: str | None = None,
+    std: str | None = None,
+) -> Observations:
     """Select and check the rows of `table` that `law` is fitted to.
 
     Only rows with status finished (where there is such a column) that are not held out count.
     clusters: the column whose equal values are not independent; ``run`` for none; ``auto`` for
-    ``trunk`` where the table has it. Raises FitError for a missing column, a value that cannot be,
-    a run id used twice, or too few runs.
+    ``trunk`` where the table has it. weights, std: see `scalelab.fitting.fit`. Raises FitError for
+    a missing column, a value that cannot be, a run id used twice, or too few runs.
     """
     import polars as pl
 
-    missing = [name for name in (*law.inputs, "loss") if name not in table.columns]
+    wanted = (*law.inputs, law.response)
+    missing = [name for name in wanted if name not in table.columns]
     if missing:
         raise FitError(
-            f"law {law.name} needs the columns {', '.join((*law.inputs, 'loss'))}; the table has "
+            f"law {law.name} needs the columns {', '.join(wanted)}; the table has "
             f"{', '.join(table.columns) or 'none'}. Rename or add {', '.join(missing)}."
         )
     ids = (
@@ -88,27 +102,119 @@ def observe(law: Law, table: pl.DataFrame, clusters: str = "auto") -> Observatio
     kept, left_out = select(table)
     _check(law, kept, left_out)
     # In a canonical order, so that a shuffled table gives the same fit to the last bit.
-    kept = kept.sort([*law.inputs, "loss", "run"])
-    inputs = tuple(np.log(kept[name].cast(pl.Float64).to_numpy()) for name in law.inputs)
-    target = np.log(kept["loss"].cast(pl.Float64).to_numpy())
+    flat = [name for name in wanted if not kept[name].dtype.is_nested()]
+    kept = kept.sort([*flat, "run"])
+    inputs = tuple(_values(kept[name], name in law.raw) for name in law.inputs)
     by, groups = _clusters(kept, clusters)
-    input_shift = tuple(float(values.mean()) for values in inputs)
+    weight, error = _weights(law, kept, weights, std)
     return Observations(
         law=law,
         names=tuple(kept["run"]),
-        inputs=tuple(v - shift for v, shift in zip(inputs, input_shift, strict=True)),
-        target=target - target.mean(),
+        inputs=inputs,
+        target=np.log(kept[law.response].cast(pl.Float64).to_numpy()),
+        weights=weight,
+        error=error,
         clusters=groups,
         by=by,
-        input_shift=input_shift,
-        loss_shift=float(target.mean()),
         left_out=left_out,
         ranges={
             name: (float(kept[name].min()), float(kept[name].max()), kept[name].n_unique())  # type: ignore[arg-type]
             for name in law.inputs
+            if name in flat
         },
         fingerprint=_fingerprint(law, kept, groups),
+        rows={name: kept[name].to_list() for name in ("run", *law.inputs, law.response)},
+        from_std=std is not None,
     )
+
+
+def _values(column: pl.Series, raw: bool) -> Array:
+    """A column as a law takes it; lists padded with zeros to one length."""
+    import polars as pl
+
+    if column.dtype.is_nested():
+        rows = column.to_list()
+        padded = np.zeros((len(rows), max(1, max(map(len, rows)))))
+        for i, row in enumerate(rows):
+            padded[i, : len(row)] = row
+        return padded
+    values = column.cast(pl.Float64).to_numpy()
+    return np.array(values) if raw else np.log(values)
+
+
+def _weights(
+    law: Law, kept: pl.DataFrame, weights: str | None, std: str | None
+) -> tuple[Array, Array]:
+    """Of each run: its weight, mean 1, and its expected error relative to the others' (see fit)."""
+    one = np.ones(len(kept))
+    if std is not None:
+        if weights is not None:
+            raise FitError("both weights and std are given; a run's weight comes from one of them.")
+        # The error of a logarithm is the relative error.
+        error = _positive(kept, std) / _positive(kept, law.response)
+        error = error / np.exp(np.log(error).mean())
+        return error**-2 / (error**-2).mean(), error
+    if weights is None:
+        return one, one
+    logs = np.zeros(len(kept))
+    for term in weights.replace("**", "^").split("*"):
+        logs += _log_weight(law, kept, term.strip(), weights)
+    found = np.exp(logs - logs.max())
+    return found / found.mean(), one
+
+
+def _log_weight(law: Law, kept: pl.DataFrame, term: str, weights: str) -> Array:
+    """Log weights of one factor: frontier(S), a column, or a power of one."""
+    if term.startswith("frontier(") and term.endswith(")"):
+        scale = _number(term[len("frontier(") : -1], weights)
+        if not scale > 0:
+            raise FitError(f"weights {weights!r}: the scale of the frontier must be positive.")
+        return -frontier_excess(_positive(kept, "flops"), _positive(kept, law.response)) / scale
+    column, _, power = term.partition("^")
+    return _number(power or "1", weights) * np.log(_positive(kept, column.strip()))
+
+
+def frontier_excess(flops: Array, loss: Array) -> Array:
+    """Log loss of each run above the best of all that took no more compute, (n,)."""
+    order = np.lexsort((loss, flops))
+    log_loss = np.log(loss)
+    best = np.minimum.accumulate(log_loss[order])
+    # Runs of equal compute share the best of them all.
+    last = np.searchsorted(flops[order], flops[order] * (1 + 1e-9), side="right") - 1
+    excess = np.empty(len(flops))
+    excess[order] = log_loss[order] - best[last]
+    return excess
+
+
+def _number(text: str, weights: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise FitError(
+            f"weights {weights!r}: {text!r} is not a number. Write a column (replicates), a power "
+            "of one (flops^0.5), frontier(0.05), or a product of these."
+        )
+    return value
+
+
+def _positive(kept: pl.DataFrame, column: str) -> Array:
+    import polars as pl
+
+    if column not in kept.columns:
+        raise FitError(
+            f"there is no column {column!r} to weigh runs by; the table has "
+            f"{', '.join(name for name in kept.columns if name != _ROW)}."
+        )
+    values = kept[column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+    if len(bad):
+        raise FitError(
+            f"row {kept[_ROW][int(bad[0])]} (run {kept['run'][int(bad[0])]}): {column} is "
+            f"{values[bad[0]]}; a weight is made of positive, finite numbers."
+        )
+    return np.asarray(values)
 
 
 def select(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -132,11 +238,15 @@ def select(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
 def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
     import polars as pl
 
-    for name in (*law.inputs, "loss"):
+    for name in (*law.inputs, law.response):
+        if kept[name].dtype.is_nested() and name in law.raw:
+            _check_lists(kept, name)
+            continue
         if not kept[name].dtype.is_numeric() and len(kept):
             raise FitError(f"column {name} is {kept[name].dtype}; a law is fitted to numbers.")
         values = kept[name].cast(pl.Float64)
-        bad = kept.filter(values.is_null() | ~(values.is_finite() & (values > 0)))
+        possible = values >= 0 if name in law.raw else values > 0
+        bad = kept.filter(values.is_null() | ~(values.is_finite() & possible))
         if len(bad):
             raise FitError(
                 f"row {bad[_ROW][0]} (run {bad['run'][0]}): {name} is {bad[name][0]}; a "
@@ -154,10 +264,20 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             f"the table has {len(kept)}{why}. Add runs, or fit a law with fewer parameters."
         )
     for name in law.inputs:
-        if kept[name].n_unique() == 1:
+        if name not in law.raw and kept[name].n_unique() == 1:
             raise FitError(
                 f"every run has {name} = {kept[name][0]:g}; law {law.name} needs {name} to vary. "
                 "Add runs at other values, or fit a law without it."
+            )
+
+
+def _check_lists(kept: pl.DataFrame, name: str) -> None:
+    for row, run, items in kept.select(_ROW, "run", name).iter_rows():
+        if items is None or not all(item is not None and np.isfinite(item) for item in items):
+            raise FitError(
+                f"row {row} (run {run}): {name} is {items}; a finished run needs a list of finite "
+                "numbers there. Correct it, or give the run another status, and it is left out "
+                "and counted."
             )
 
 
@@ -187,9 +307,13 @@ def _clusters(kept: pl.DataFrame, clusters: str) -> tuple[str, NDArray[np.intp]]
 
 
 def _fingerprint(law: Law, kept: pl.DataFrame, groups: NDArray[np.intp]) -> str:
-    columns = [kept[name].to_list() for name in (*law.inputs, "loss")]
+    columns = [kept[name].to_list() for name in (*law.inputs, law.response)]
     rows = [
-        " ".join([*(float(value).hex() for value in row[:-1]), str(row[-1])])
+        " ".join([*map(_exactly, row[:-1]), str(row[-1])])
         for row in zip(*columns, groups.tolist(), strict=True)
     ]
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def _exactly(value: float | list[float]) -> str:
+    return ",".join(map(_exactly, value)) if isinstance(value, list) else float(value).hex()

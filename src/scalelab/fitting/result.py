@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from scalelab.fitting.diagnosis import EXTRAPOLATION, Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
 from scalelab.laws import Array, Law
+
+RATIO = 8.0
+"""How far beyond the runs fitted a back-test predicts, in compute."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,23 @@ class Prediction:
         return Estimate(float(self.value.flat[index]), low, high, self.level, stderr)
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How a law's error grew beyond its runs, measured by its back-test.
+
+    flops: largest compute fitted. per_nd: C over N D of the runs. error: standard deviation of the
+    log loss at `RATIO` times that compute; it grows with the logarithm of the factor.
+    """
+
+    flops: float
+    per_nd: float
+    error: float
+
+    def at(self, flops: Array) -> Array:
+        """Standard deviation at a compute, (n,): zero inside the runs."""
+        return np.asarray(self.error * np.maximum(0.0, np.log(flops / self.flops)) / np.log(RATIO))
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A law fitted to a run table.
@@ -81,7 +101,10 @@ class Fit:
     of them (k, 2). objective: its value. runs: how many were fitted. left_out: reason -> how many
     rows were not. estimator, intervals: how. level: of the intervals shown. ranges: input ->
     lowest, highest, levels. conventions: how the inputs were counted, as the caller said.
-    diagnosis: read it first. fingerprint: SHA-256 of the fitted rows. seed: of the draws.
+    diagnosis: read it first. fingerprint: SHA-256 of the fitted rows. seed: of the draws. rows: the
+    runs fitted: run, the law's inputs and response. backtest: of laws, what they predicted of the
+    dearer runs from the cheaper ones. reach: the error that this showed. profile: of parameters,
+    the ends of their profile likelihood.
     """
 
     law: Law
@@ -100,6 +123,10 @@ class Fit:
     diagnosis: Diagnosis
     fingerprint: str
     seed: int
+    rows: Mapping[str, list[Any]] = field(default_factory=dict)
+    backtest: Mapping[str, Any] = field(default_factory=dict)
+    reach: Reach | None = None
+    profile: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -118,8 +145,12 @@ class Fit:
         found = {}
         for j, parameter in enumerate(self.law.parameters):
             one = estimate(self.values[parameter.name], self.draws[:, j], self.level)
-            if parameter.open and one.high >= parameter.high:
+            if parameter.open and one.high >= parameter.high * (1 - 1e-9):
                 one = Estimate(one.value, one.low, float("inf"), one.level, one.stderr)
+            if parameter.name in self.profile:
+                one = replace(
+                    one, low=self.profile[parameter.name][0], high=self.profile[parameter.name][1]
+                )
             found[parameter.name] = one
         return found
 
@@ -148,14 +179,18 @@ class Fit:
         if not 0 < level < 1:
             raise SpecError(f"level is {level}; it is a probability such as .9.")
         logs, shape = self.law.log_inputs(inputs)
-        value = self.law.formula(self.theta[None], logs)[0][0]
+        value = self.law.log_value(self.theta[None], logs)[0]
         with np.errstate(all="ignore"):
-            draws = self.law.formula(self.draw_theta, logs)[0]
+            draws = self.law.log_value(self.draw_theta, logs)
+        # The same streams at every call: a prediction does not change when asked again.
         if new_run:
-            # The same stream at every call: a prediction does not change when asked again.
             luck = np.random.default_rng([self.seed, 1]).normal(size=(len(draws), 2))
             noise = (self.draw_noise * luck).sum(axis=1, keepdims=True)
             draws = draws + self._spread(logs) * noise
+        if self.reach is not None and (flops := self._flops(logs)) is not None:
+            # The law's own error is one for all: it does not average out over runs.
+            off = np.random.default_rng([self.seed, 2]).normal(size=(len(draws), 1))
+            draws = draws + self.reach.at(flops) * off
         ends = [0.5 - level / 2, 0.5 + level / 2]
         low, high = np.nanquantile(draws, ends, axis=0) if draws.size else np.empty((2, 0))
         factors = self._extrapolation(inputs)
@@ -171,6 +206,32 @@ class Fit:
         value, low, high = (np.exp(part).reshape(shape) for part in (value, low, high))
         return Prediction(value, low, high, level, factors, notices)
 
+    def _flops(self, logs: tuple[Array, ...]) -> Array | None:
+        """Compute at log inputs (n,), None where the law does not know it."""
+        named = dict(zip(self.law.inputs, logs, strict=True))
+        if "flops" in named:
+            return np.exp(named["flops"])
+        if self.reach is None or not {"params", "tokens"} <= set(named):
+            return None
+        return np.asarray(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
+
+    def invert(self, value: float, *, level: float = 0.9, **inputs: float) -> Estimate:
+        """The one input not given at which the law gives `value`, with an interval.
+
+        For example ``fit.invert(2.5, tokens=1e11)`` is the size that 100 billion tokens train to
+        2.5 nats. An end is infinite where the law does not reach the value. Raises SpecError
+        unless exactly one input is left out, or when the law itself never reaches the value.
+        """
+        from scalelab.fitting.inversion import invert
+
+        return invert(self, value, level, inputs)
+
+    def plot(self) -> Any:
+        """An Altair chart: runs, the law with its interval, and the residuals."""
+        from scalelab.report.fit_figure import chart
+
+        return chart(self)
+
     def _spread(self, logs: tuple[Array, ...]) -> Array:
         """Noise at log inputs (n,) relative to that of the largest size fitted."""
         if "params" not in self.law.inputs:
@@ -180,8 +241,10 @@ class Fit:
 
     def _extrapolation(self, inputs: Mapping[str, Array | float]) -> dict[str, float]:
         factors = {}
-        for name in self.law.inputs:
+        for name in self.ranges:
             low, high, _ = self.ranges[name]
+            if not low > 0:
+                continue
             values = np.asarray(inputs[name], dtype=float)
             # The initial values are those of no inputs at all, which lie nowhere outside.
             largest, smallest = values.max(initial=0.0), values.min(initial=np.inf)
@@ -217,6 +280,9 @@ class Fit:
             },
             "derived": {name: one.to_dict() for name, one in self.derived.items()},
             "conventions": dict(self.conventions),
+            "estimator": str(self.estimator),
+            "intervals": str(self.intervals),
+            "backtest": dict(self.backtest),
         }
 
     def save(self, path: Path | str) -> Path:

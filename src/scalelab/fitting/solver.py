@@ -1,4 +1,4 @@
-"""The global optimum: starts from variable projection, then one batched damped Newton.
+"""The minimum of every fit of a batch: one damped Newton over all of them.
 
 Every start and every bootstrap replicate is a row of one array program; a row leaves the batch
 when it has converged.
@@ -7,15 +7,13 @@ when it has converged.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.fitting.objective import Evaluation, Objective
-from scalelab.laws import Array, Law
+from scalelab.laws import Array
 
-_SMALLEST = 1e-9  # of a coefficient, relative to the largest: its logarithm must exist
 _WORTH = 0.1  # share of the promised decrease that lets the next step be bolder (assumed)
 
 
@@ -28,50 +26,21 @@ class Solution:
     converged: NDArray[np.bool_]
 
 
-def projected_starts(law: Law, inputs: tuple[Array, ...], log_loss: Array) -> Array:
-    """One start for each point of the grid of exponents, (g, p).
-
-    The linear coefficients are those of least squares of the relative errors under the constraint
-    that none is negative, found exactly by trying every subset of them (there are at most three).
-    """
-    exponents = law.separable.points
-    features, target = law.separable.system(exponents, inputs, log_loss)
-    rows = features / target[:, :, None]  # relative errors: the target becomes 1
-    scale = np.abs(rows).max(axis=1)
-    rows = rows / scale[:, None, :]
-    gram = np.swapaxes(rows, 1, 2) @ rows
-    moment = rows.sum(axis=1)
-    g, _, m = rows.shape
-    best, coefficients = np.full(g, np.inf), np.full((g, m), _SMALLEST)
-    for count in range(m, 0, -1):
-        for subset in combinations(range(m), count):
-            pick = list(subset)
-            block = gram[:, pick][:, :, pick]
-            ridge = 1e-12 * np.trace(block, axis1=1, axis2=2)[:, None, None] * np.eye(count)
-            found = np.linalg.solve(block + ridge, moment[:, pick, None])[:, :, 0]
-            misfit = -(found * moment[:, pick]).sum(axis=1)
-            better = (found > 0).all(axis=1) & (misfit < best)
-            best[better] = misfit[better]
-            coefficients[better] = 0.0
-            coefficients[np.ix_(better, pick)] = found[better]
-    floor = _SMALLEST * coefficients.max(axis=1, keepdims=True)
-    starts = law.separable.assemble(exponents, np.maximum(coefficients, floor) / scale)
-    return np.clip(starts, *law.bounds)
-
-
 def minimise(
     objective: Objective,
     start: Array,
     *,
     iterations: int = 500,
     tolerance: float = 1e-11,
+    held: NDArray[np.bool_] | None = None,
 ) -> Solution:
     """Minimise every fit of the batch from its own start (k, p).
 
     The step solves (curvature + damping x (majorant + its diagonal)) step = -gradient, with a
     parameter that a bound holds left out. Without damping that is Gauss-Newton on the runs in
     Huber's quadratic zone, which converges fast near the optimum; with much damping it is a short
-    step of re-weighted least squares, which always descends. A row has converged when the decrease
+    step of re-weighted least squares, which always descends. held: (p,) parameters that stay where
+    they start. A row has converged when the decrease
     that its model of the objective promises is below `tolerance` of the objective.
     """
     low, high = objective.law.bounds
@@ -83,7 +52,7 @@ def minimise(
     batch, active, calm = objective, np.arange(k), np.zeros(k, dtype=np.intp)
     for _ in range(iterations):
         here = state.take(active)
-        step, promised = _step(here, theta[active], damping[active], low, high)
+        step, promised = _step(here, theta[active], damping[active], low, high, held)
         # Nothing to gain even with little damping: done. (Damped, a promise may just be timid.)
         small = promised <= tolerance * here.value + 1e-28
         calm[active] = np.where(small, calm[active] + 1, 0)
@@ -113,11 +82,18 @@ def minimise(
 
 
 def _step(
-    here: Evaluation, theta: Array, damping: Array, low: Array, high: Array
+    here: Evaluation,
+    theta: Array,
+    damping: Array,
+    low: Array,
+    high: Array,
+    fixed: NDArray[np.bool_] | None,
 ) -> tuple[Array, Array]:
     """The damped step (k, p) and the decrease (k,) that the quadratic model promises for it."""
     p = theta.shape[1]
     held = ((theta <= low) & (here.gradient > 0)) | ((theta >= high) & (here.gradient < 0))
+    if fixed is not None:
+        held |= fixed
     diagonal = np.einsum("kii->ki", here.majorant)
     matrix = here.curvature + damping[:, None, None] * here.majorant
     tiny = 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300

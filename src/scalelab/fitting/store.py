@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scalelab.errors import Notice, RecordError
+from scalelab.errors import Notice, RecordError, SpecError
 from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
-from scalelab.fitting.result import Fit
-from scalelab.laws import LAWS, Law, get_law
+from scalelab.fitting.result import Fit, Reach
+from scalelab.laws import LAWS, Law, Parameter, column_of, custom_law, get_law
 
-FORMAT = "scalelab.fit/1"
+FORMAT = "scalelab.fit/2"
 
 
 def save(fit: Fit, path: Path) -> Path:
     """Write `fit` to `path`: the public answer first, then all that `load` needs."""
     state: dict[str, Any] = {
+        "column": column_of(fit.law),
+        "text": fit.law.text,
+        "response": fit.law.response,
+        "restrictions": _restrictions(fit.law),
+        "parameters": [_parameter(parameter) for parameter in fit.law.parameters],
         "inputs": list(fit.law.inputs),
         "names": list(fit.law.names),
         "theta": fit.theta.tolist(),
@@ -36,6 +42,9 @@ def save(fit: Fit, path: Path) -> Path:
         "seed": fit.seed,
         "draw_theta": fit.draw_theta.tolist(),
         "draw_noise": fit.draw_noise.tolist(),
+        "rows": dict(fit.rows),
+        "profile": {n: [_number(e) for e in ends] for n, ends in fit.profile.items()},
+        "reach": None if fit.reach is None else vars(fit.reach),
     }
     answer = {"format": FORMAT, **fit.to_dict(), "state": state}
     aside = path.with_name(path.name + ".part")
@@ -60,7 +69,7 @@ def load(path: Path, law: Law | None = None) -> Fit:
         raise RecordError(f"{path}: format is {seen!r}; expected {FORMAT!r}, as Fit.save writes.")
     try:
         return _restore(answer, law)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, SpecError) as error:
         raise RecordError(
             f"{path}: is damaged ({type(error).__name__}: {error}); save the fit again."
         ) from None
@@ -70,12 +79,7 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
     state, diagnosis = answer["state"], answer["diagnosis"]
     inputs = tuple(state["inputs"])
     if law is None:
-        known = LAWS.get(answer["law"])
-        if known is None:
-            raise RecordError(
-                f"law {answer['law']!r} is not in the registry; pass it: Fit.load(path, law=...)."
-            )
-        law = known if known.inputs == inputs else get_law(known.name, inputs[0])
+        law = _law(answer["law"], state)
     if law.names != tuple(state["names"]) or law.inputs != inputs:
         raise RecordError(
             f"law {law.name} has parameters {', '.join(law.names)} over {', '.join(law.inputs)}; "
@@ -110,7 +114,69 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
         ),
         fingerprint=state["fingerprint"],
         seed=state["seed"],
+        rows=state["rows"],
+        backtest=answer["backtest"],
+        profile={
+            name: (low, float("inf") if high is None else high)
+            for name, (low, high) in state["profile"].items()
+        },
+        reach=None if state["reach"] is None else Reach(**state["reach"]),
     )
+
+
+def _law(name: str, state: dict[str, Any]) -> Law:
+    """The law that was fitted, from the registry or from its text."""
+    held = state["restrictions"]
+    fixed, tied = held["fixed"], held["tied"]
+    if state["text"]:
+        free = {row["name"]: _read_parameter(row) for row in state["parameters"]}
+        # What is fixed or tied is no parameter any more, and must be none of the inputs either.
+        gone: list[Parameter | str] = [
+            replace(free[tied[n]], name=n) if n in tied else n for n in (*fixed, *tied)
+        ]
+        law = custom_law(
+            state["text"],
+            [*free.values(), *gone],
+            inputs=state["inputs"],
+            name=name,
+            response=state["response"],
+        )
+    elif name not in LAWS:
+        raise RecordError(f"law {name!r} is not in the registry; pass it: Fit.load(path, law=...).")
+    else:
+        law = get_law(name, state["column"])
+    bounds = {n: _ends(*ends) for n, ends in held["bounds"].items()}
+    return law.restrict(fixed, tied, bounds)
+
+
+def _restrictions(law: Law) -> dict[str, Any]:
+    held = law.restrictions
+    bounds = {name: [_number(end) for end in ends] for name, ends in held.bounds.items()}
+    return {"fixed": dict(held.fixed), "tied": dict(held.tied), "bounds": bounds}
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    """All but the grid, which only a new fit needs."""
+    return {
+        "name": parameter.name,
+        "meaning": parameter.meaning,
+        "low": _number(parameter.low),
+        "high": _number(parameter.high),
+        "log": parameter.log,
+        "prior": parameter.prior and list(parameter.prior),
+        "open": parameter.open,
+    }
+
+
+def _read_parameter(row: dict[str, Any]) -> Parameter:
+    low, high = _ends(row["low"], row["high"])
+    prior = row["prior"] and (row["prior"][0], row["prior"][1])
+    return Parameter(row["name"], row["meaning"], low, high, row["log"], prior, row["open"])
+
+
+def _ends(low: float | None, high: float | None) -> tuple[float, float]:
+    """JSON has no infinity."""
+    return -np.inf if low is None else low, np.inf if high is None else high
 
 
 def _number(value: float) -> float | None:

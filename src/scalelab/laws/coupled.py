@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 
-from scalelab.laws.chinchilla import CHINCHILLA
-from scalelab.laws.law import Array, Derived, Law, Parameter, Separable
-
-
-def _formula(theta: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
-    log_n, log_d = inputs
-    floor, log_a, log_b, alpha, beta, gamma = (theta[:, i, None] for i in range(6))
-    size = (log_a - alpha * log_n) / gamma
-    data = (log_b - beta * log_d) / gamma
-    total = np.logaddexp(size, data)
-    share = np.exp(size - total)  # of the bracket that is due to size
-    falling = np.exp(gamma * total)
-    loss = floor + falling
-    jacobian = np.empty((len(theta), 6, len(log_n)))
-    jacobian[:, 0] = 1 / loss
-    jacobian[:, 1] = falling / loss * share
-    jacobian[:, 2] = falling / loss * (1 - share)
-    jacobian[:, 3] = -log_n * jacobian[:, 1]
-    jacobian[:, 4] = -log_d * jacobian[:, 2]
-    jacobian[:, 5] = falling / loss * (total - share * size - (1 - share) * data)
-    return np.log(loss), jacobian
-
-
-def _system(exponents: Array, inputs: tuple[Array, ...], log_loss: Array) -> tuple[Array, Array]:
-    # Linear only at gamma = 1; elsewhere its coefficients are good enough to start from.
-    return CHINCHILLA.separable.system(exponents[:, :2], inputs, log_loss)
-
-
-def _assemble(exponents: Array, coefficients: Array) -> Array:
-    start = CHINCHILLA.separable.assemble(exponents[:, :2], coefficients)
-    return np.concatenate([start, exponents[:, 2:]], axis=1)
-
+from scalelab.laws.chinchilla import CHINCHILLA, D_OPT, N_OPT
+from scalelab.laws.dual import Array
+from scalelab.laws.law import Law, Parameter
+from scalelab.laws.starts import projected
 
 _GRID = (0.05, 0.12, 0.25, 0.4, 0.7, 1.1)
+_GAMMAS = (0.2, 0.5, 1.0)
+
+
+def _log_loss(p: SimpleNamespace, x: SimpleNamespace) -> Any:
+    size = (p.log_A - p.alpha * x.log_params) / p.gamma
+    data = (p.log_B - p.beta * x.log_tokens) / p.gamma
+    return np.log(p.E + np.exp(p.gamma * np.logaddexp(size, data)))
+
+
+def _starts(x: SimpleNamespace, log_loss: Array) -> Array:
+    # Linear only at gamma = 1; elsewhere its coefficients are good enough to start from.
+    inputs = (x.log_params, x.log_tokens)
+    points = np.array([(a, b) for a in _GRID for b in _GRID])
+    start = projected(CHINCHILLA, inputs, log_loss, points)
+    return np.concatenate(
+        [np.column_stack([start, np.full(len(start), gamma)]) for gamma in _GAMMAS]
+    )
+
 
 COUPLED = Law(
     name="coupled",
@@ -54,21 +47,11 @@ COUPLED = Law(
             prior=(0.4, 1.0),
         ),
     ),
-    formula=_formula,
-    # Units of the inputs and of the loss scale A and B as they do in Chinchilla's form.
-    change_units=CHINCHILLA.change_units,
-    separable=Separable(
-        ("alpha", "beta", "gamma"), (_GRID, _GRID, (0.2, 0.5, 1.0)), _system, _assemble
-    ),
+    log_response=_log_loss,
+    starts=_starts,
     reference="scalelab; Hoffmann et al. 2022 equation 2 at gamma = 1, Kaplan et al. 2020 equation "
     "1.5 at E = 0, gamma = beta = alpha_D, alpha = alpha_N",
-    derived=(
-        Derived(
-            "N_opt_exponent",
-            "a in N_opt ~ C^a with C = 6 N D: beta / (alpha + beta)",
-            lambda v: v["beta"] / (v["alpha"] + v["beta"]),
-        ),
-    ),
+    derived=(N_OPT, D_OPT),
 )
 """L(N, D) = E + [(A/N^alpha)^(1/gamma) + (B/D^beta)^(1/gamma)]^gamma, 0 < gamma <= 1.
 

@@ -1,6 +1,6 @@
 """The run table: one typed schema, readers of files and frames, writers."""
 
-from scalelab.table.read import RunTable, read_runs
+from scalelab.table.read import RunTable, read_curves, read_runs
 from scalelab.table.schema import CURVE_COLUMNS, RUN_COLUMNS, STATUSES, Column
 from scalelab.table.write import write_table
 
@@ -10,6 +10,7 @@ __all__ = [
     "STATUSES",
     "Column",
     "RunTable",
+    "read_curves",
     "read_runs",
     "write_table",
 ]

@@ -24,11 +24,16 @@ _TO_NATS = {
 
 
 def match_columns(
-    frame: pl.DataFrame, file: str, chosen: Mapping[str, str] | None = None
+    frame: pl.DataFrame,
+    file: str,
+    chosen: Mapping[str, str] | None = None,
+    *,
+    need_loss: bool = True,
 ) -> dict[str, str]:
     """Map names of the schema to columns of `frame`.
 
-    chosen: schema name -> column, the user's word, which overrides recognition.
+    chosen: schema name -> column, the user's word, which overrides recognition. need_loss: whether
+    a table without a loss is refused.
 
     Raises TableError when two columns with different values could be the same thing, when a
     chosen column does not exist, or when there is no loss or none of N, D and C.
@@ -50,7 +55,7 @@ def match_columns(
     for name in frame.columns:
         if name.startswith(("loss.", "loss/")) and name not in taken and len(name) > 5:
             mapping[f"loss.{name[5:]}"] = name
-    _require(frame, file, mapping)
+    _require(frame, file, mapping, need_loss=need_loss)
     return mapping
 
 
@@ -89,8 +94,10 @@ def _only(frame: pl.DataFrame, file: str, column: Column, candidates: list[str])
     )
 
 
-def _require(frame: pl.DataFrame, file: str, mapping: Mapping[str, str]) -> None:
-    if "loss" not in mapping:
+def _require(
+    frame: pl.DataFrame, file: str, mapping: Mapping[str, str], *, need_loss: bool
+) -> None:
+    if "loss" not in mapping and need_loss:
         for unit, names in _OTHER_UNITS.items():
             seen = [name for name in frame.columns if normalized(name) in names]
             if seen:

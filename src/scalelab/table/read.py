@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
 from scalelab.table.checks import Fault, bad_rows, check, describe, typed_frame
 from scalelab.table.names import match_columns
-from scalelab.table.schema import RUN_COLUMNS
+from scalelab.table.schema import CURVE_COLUMNS, RUN_COLUMNS, normalized
 from scalelab.table.sources import load
 
 if TYPE_CHECKING:
@@ -27,12 +28,25 @@ class RunTable:
     mapping: schema name -> the source's column that was taken for it.
     notices: what was derived, dropped or looks doubtful.
     source: the file's name, for messages.
+    counted: params or flops -> how it was counted, where that is known.
     """
 
     frame: pl.DataFrame
     mapping: Mapping[str, str]
     notices: tuple[Notice, ...]
     source: str
+    counted: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def conventions(self) -> dict[str, str]:
+        """How N and C were counted, as a fit records it."""
+        found = {}
+        for name in ("params", "flops"):
+            source = self.mapping.get(name)
+            given = f"column {source}" if source else None
+            if rule := self.counted.get(name, given):
+                found[name] = rule
+        return found
 
     @property
     def finished(self) -> pl.DataFrame:
@@ -52,16 +66,20 @@ def read_runs(
     source: object,
     *,
     columns: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
     convention: str = "6ND",
     drop_bad: bool = False,
+    need_loss: bool = True,
 ) -> RunTable:
     """Read, map, check and complete a table of runs.
 
     source: a path (CSV, TSV, JSON, JSONL, Parquet), a polars or pandas frame, anything with the
         Arrow interface, a mapping of columns or a list of rows.
     columns: schema name -> the source's column, where the names do not say it.
+    where: column of the source -> value: only these rows are read.
     convention: how the third of N, D and C follows from the other two (6ND: C = 6 N D).
     drop_bad: leave bad rows out and count them, instead of raising.
+    need_loss: whether a table without a loss is refused (one of optima has none).
 
     Raises TableError naming file, row (counted from 1 after the header) and column when a cell is
     missing, not finite, not positive, in an impossible unit, or an id is used twice; when a column
@@ -73,7 +91,9 @@ def read_runs(
         known = ", ".join(COMPUTE_CONVENTIONS)
         raise TableError(f"compute convention {convention!r} is not known; there is {known}.")
     file, raw = load(source)
-    mapping = match_columns(raw, file, columns)
+    if where:
+        raw = _selected(raw, file, where)
+    mapping = match_columns(raw, file, columns, need_loss=need_loss)
     frame, faults = typed_frame(raw, mapping)
     notices: list[Notice] = []
     frame = _named(frame)
@@ -89,7 +109,34 @@ def read_runs(
     finite = pl.col(floats)
     frame = frame.with_columns(pl.when(finite.is_finite()).then(finite))
     frame, derived = _completed(frame, convention)
-    return RunTable(_ordered(frame), mapping, (*notices, *derived, *_doubts(frame)), file)
+    counted: dict[str, str] = {
+        name: f"derived, {convention}"
+        for name in ("params", "flops")
+        if name in frame.columns and name not in mapping
+    }
+    return RunTable(_ordered(frame), mapping, (*notices, *derived, *_doubts(frame)), file, counted)
+
+
+def _selected(raw: pl.DataFrame, file: str, where: Mapping[str, str]) -> pl.DataFrame:
+    """The rows whose columns have the values asked for: as text, or as equal numbers."""
+    import polars as pl
+
+    for name, value in where.items():
+        if name not in raw.columns:
+            raise TableError(
+                f"{file} has no column {name!r} to select rows by; it has {', '.join(raw.columns)}."
+            )
+        cells = raw[name].cast(pl.String).str.strip_chars()
+        same = cells == value
+        with suppress(ValueError):
+            same = same | (cells.cast(pl.Float64, strict=False) == float(value))
+        kept = raw.filter(same.fill_null(False))
+        if kept.is_empty():
+            seen = cells.drop_nulls().unique().sort().to_list()
+            shown = ", ".join(seen[:8]) + (", ..." if len(seen) > 8 else "")
+            raise TableError(f"{file}: no row has {name} = {value}; there are {shown}.")
+        raw = kept
+    return raw
 
 
 def _without(
@@ -160,3 +207,34 @@ def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
     losses = [name for name in frame.columns if name.startswith("loss.")]
     first = [*names, *losses]
     return frame.select([*first, *(name for name in frame.columns if name not in first)])
+
+
+def read_curves(source: object, runs: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Read learning curves: run, step, tokens, flops, loss and whatever else the source has.
+
+    source: as `read_runs` takes it. runs: a run table, from which the size of each run (or trunk)
+    is taken where the curves do not hold params. Raises TableError when run or loss is missing.
+    """
+    import polars as pl
+
+    file, raw = load(source)
+    wanted = (*CURVE_COLUMNS, *(c for c in RUN_COLUMNS if c.name == "params"))
+    mapping: dict[str, str] = {}
+    for column in wanted:
+        names = {normalized(name) for name in (column.name, *column.aliases)}
+        found = [name for name in raw.columns if normalized(name) in names]
+        if found:
+            mapping[column.name] = found[0]
+    missing = [name for name in ("run", "loss") if name not in mapping]
+    if missing:
+        raise TableError(
+            f"{file}: curves need the columns run and loss; it has {', '.join(raw.columns)}."
+        )
+    frame = raw.rename({source: name for name, source in mapping.items()})
+    numbers = [c.name for c in wanted if c.name in mapping and c.dtype != "str"]
+    frame = frame.with_columns(pl.col(numbers).cast(pl.Float64, strict=False))
+    if "params" in mapping or runs is None:
+        return frame
+    keys = [name for name in ("run", "trunk") if name in runs.columns]
+    sizes = pl.concat([runs.select(pl.col(key).alias("run"), "params") for key in keys])
+    return frame.join(sizes.drop_nulls().unique("run"), on="run", how="left")

@@ -14,13 +14,13 @@ line of a step. A line cut in the middle is skipped.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scalelab.errors import RecordError
+from scalelab.units import finite
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,17 +48,6 @@ def read_json(path: Path) -> Any:
         raise RecordError(
             f"{path} is damaged ({error}); delete it and run the same command again."
         ) from error
-
-
-def finite(value: Any) -> Any:
-    """The same value with every number that is not finite replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
 
 
 class JsonLines:

@@ -1,24 +1,16 @@
-"""The command line: one thin function per verb, each a call of one public function.
-
-Exit codes: 0 done, 1 failure, 2 bad input (one clear message, no traceback), 130 stopped by Ctrl-C
-(the same command goes on where it stopped).
-"""
+"""``scalelab run``: the main job."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from scalelab.errors import ScalelabError, SpecError
-from scalelab.studies.settings import RunSettings, read_toml
-from scalelab.version import __version__
+from scalelab.cli.common import print_json, print_lines
+from scalelab.studies.settings import RunSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,72 +39,6 @@ class Run(RunSettings):
         return RunSettings(**{name: getattr(self, name) for name in names})
 
 
-@dataclass(frozen=True)
-class Count:
-    """Count a Transformer's parameters by part and its training FLOP per token by convention."""
-
-    n_layer: int
-    """Layers."""
-    d_model: int
-    """Width."""
-    n_head: int = 1
-    """Attention heads."""
-    d_ff: int | None = None
-    """Feed-forward width (default: four times the width)."""
-    context: int = 1024
-    """Tokens seen at once."""
-    vocabulary: int = 50_257
-    """Distinct tokens."""
-    untied: bool = False
-    """The output layer has a matrix of its own, not the embedding transposed."""
-    json: bool = False
-    """Print one JSON object."""
-
-
-Command = (
-    Annotated[Run, tyro.conf.subcommand("run")] | Annotated[Count, tyro.conf.subcommand("count")]
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the `scalelab` command."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words in (["--version"], ["-V"]):
-        sys.stdout.write(f"scalelab {__version__}\n")
-        return
-    try:
-        command = _parse(words)
-        status = run(command) if isinstance(command, Run) else count(command)
-    except ScalelabError as error:
-        sys.stderr.write(f"scalelab: {error}\n")
-        status = error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("scalelab: stopped; the same command goes on from here.\n")
-        status = 130
-    except BrokenPipeError:
-        status = 0
-    sys.exit(status)
-
-
-def _parse(words: list[str], default: Any = tyro.MISSING) -> Run | Count:
-    command: Run | Count = tyro.cli(
-        Command,
-        prog="scalelab",
-        description="Turn a handful of cheap training runs into a decision about a big one.",
-        args=words,
-        default=default,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    if isinstance(command, Count) or command.study is None or default is not tyro.MISSING:
-        return command
-    if not command.study.endswith(".toml"):
-        raise SpecError(
-            f"{command.study!r} is not a TOML file; text is given with --text {command.study}"
-        )
-    # Read again over the file's settings, so that flags override them wherever the file is named.
-    return _parse(words, Run(study=command.study, **read_toml(Path(command.study))))
-
-
 def run(command: Run) -> int:
     """`scalelab run`."""
     from scalelab import pipeline
@@ -126,42 +52,17 @@ def run(command: Run) -> int:
             found, report = pipeline.run(settings, view)
     if command.dry_run:
         if command.json:
-            _print_json(plan_json(ladder))
+            print_json(plan_json(ladder))
         else:
-            _print_lines([*pipeline.describe(decisions, ladder), *plan_lines(ladder)])
+            print_lines([*pipeline.describe(decisions, ladder), *plan_lines(ladder)])
         return 0
     from scalelab.report import headline
 
     if command.json:
-        _print_json(run_json(found, report))
+        print_json(run_json(found, report))
     else:
-        _print_lines(["", *map(str, headline(found)), f"report: {report}"])
+        print_lines(["", *map(str, headline(found)), f"report: {report}"])
     return 0 if found.held_out else 1
-
-
-def count(command: Count) -> int:
-    """`scalelab count`."""
-    from scalelab.counting import CONVENTIONS, TransformerShape, count_parameters, flops_per_token
-
-    shape = TransformerShape(
-        n_layer=command.n_layer,
-        d_model=command.d_model,
-        n_head=command.n_head,
-        d_ff=command.d_ff or 4 * command.d_model,
-        context=command.context,
-        vocabulary=command.vocabulary,
-        tied=not command.untied,
-    )
-    parts = count_parameters(shape).to_dict()
-    flops = {name: flops_per_token(shape, name) for name in CONVENTIONS}
-    if command.json:
-        _print_json({"parameters": parts, "flops_per_token": flops})
-    else:
-        _print_lines(
-            [f"{name:<16}{number:>16,}" for name, number in parts.items()]
-            + [f"FLOP/token {name:<12}{number:>9.3e}" for name, number in flops.items()]
-        )
-    return 0
 
 
 def run_json(found: StudyResult, report: Path) -> dict[str, Any]:
@@ -237,17 +138,3 @@ def _console(*, to_stderr: bool) -> Console:
     from rich.console import Console
 
     return Console(stderr=to_stderr)
-
-
-def _print_json(value: Any) -> None:
-    from scalelab.training.records import finite
-
-    sys.stdout.write(json.dumps(finite(value), allow_nan=False) + "\n")
-
-
-def _print_lines(lines: Sequence[str]) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,115 @@
+"""What the verbs share: how a table is given, and how answers are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from scalelab.errors import SpecError
+
+if TYPE_CHECKING:
+    from scalelab.table import RunTable
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Which runs are read, and what is taken for what."""
+
+    runs: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUNS")]
+    """A table of runs (CSV, TSV, JSON, JSONL, Parquet), or the folder of a scalelab study."""
+    column: tuple[str, ...] = ()
+    """NAME=COLUMN: which column of the table is params, tokens, flops, loss, ... where its name
+    does not say so."""
+    where: tuple[str, ...] = ()
+    """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
+    drop_bad: bool = False
+    """Leave out rows with missing or impossible values, and count them, instead of stopping."""
+    params: str | None = None
+    """Count N anew: non-embedding, matrices, with-output or total (needs the table's parameters by
+    part, or its shapes)."""
+    flops: str | None = None
+    """Count C anew: 6N, kaplan, chinchilla or exact (the last three need shapes)."""
+    json: bool = False
+    """Print one JSON object on standard output, and nothing else there."""
+
+    def table(self, *, need_loss: bool = True) -> RunTable:
+        """Read, select and check; what was taken for what goes to standard error."""
+        from scalelab.counting.recount import recount
+        from scalelab.table import read_runs
+
+        table = read_runs(
+            self.source(),
+            columns=pairs("column", self.column),
+            where=pairs("where", self.where),
+            drop_bad=self.drop_bad,
+            need_loss=need_loss,
+        )
+        if self.params or self.flops:
+            table = recount(table, self.params, self.flops)
+        print_lines(table.summary().splitlines(), error=True)
+        return table
+
+    def source(self) -> Path:
+        """The file: that of a study's runs where a folder is given."""
+        path = Path(self.runs)
+        if path.is_dir():
+            inside = path / "runs.csv"
+            if not inside.exists():
+                raise SpecError(
+                    f"{path} is a folder without runs.csv; give a table of runs or the folder of a "
+                    "scalelab study that has finished."
+                )
+            return inside
+        return path
+
+
+def pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    """``("a=b", ...)`` as a mapping."""
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name or not value:
+            raise SpecError(f"--{option} {word!r} is not understood; write NAME=VALUE.")
+        found[name] = value
+    return found
+
+
+def numbers(option: str, words: Sequence[str]) -> dict[str, float]:
+    """``("E=1.69", ...)`` as numbers by name."""
+    found = {}
+    for name, text in pairs(option, words).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise SpecError(f"--{option} {name}={text}: {text!r} is not a number.") from None
+    return found
+
+
+def ranges(option: str, words: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """``("alpha=0.1:0.5", ...)`` as low and high by name."""
+    found = {}
+    for name, text in pairs(option, words).items():
+        low, _, high = text.partition(":")
+        try:
+            found[name] = (float(low), float(high))
+        except ValueError:
+            raise SpecError(f"--{option} {name}={text}: write LOW:HIGH.") from None
+    return found
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One strict JSON object, whose numbers that are not finite are null."""
+    from scalelab.units import finite
+
+    sys.stdout.write(json.dumps(finite(value), allow_nan=False) + "\n")
+
+
+def print_lines(lines: Sequence[str], *, error: bool = False) -> None:
+    """Lines for people."""
+    (sys.stderr if error else sys.stdout).write("\n".join(lines) + "\n")

@@ -1,0 +1,157 @@
+"""``scalelab fit``: a law through a table of runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from scalelab.cli.common import TableOptions, numbers, pairs, print_json, print_lines, ranges
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from scalelab.fitting import Fit as Model
+    from scalelab.laws import Law
+
+
+@dataclass(frozen=True)
+class Fit(TableOptions):
+    """Fit a scaling law to a table of runs: parameters with intervals, diagnosis, back-test."""
+
+    law: str = "chinchilla"
+    """A name of `scalelab laws`; auto (the law and weighting that back-test best); or a formula
+    such as "E + A / N^alpha + B / D^beta"."""
+    over: str | None = None
+    """For a law in one variable, the column that it is over; for one of transfer, the loss that it
+    describes."""
+    fix: tuple[str, ...] = ()
+    """NAME=VALUE: parameters held at a value."""
+    tie: tuple[str, ...] = ()
+    """NAME=OTHER: parameters held equal to another."""
+    bound: tuple[str, ...] = ()
+    """NAME=LOW:HIGH: parameters held inside bounds."""
+    estimator: Literal["auto", "huber", "least-squares", "shared-noise"] = "auto"
+    """What is minimised; auto is huber, or shared-noise for a ladder of few trunks."""
+    delta: float = 1e-3
+    """Of Huber's function."""
+    raw: bool = False
+    """Residuals of the loss, not of its logarithm."""
+    above: float = 1.0
+    """Penalty of a run above the law over that of one below it."""
+    weights: str | None = None
+    """A column, a power of one (flops^0.5), frontier(0.05), or a product: how much runs count."""
+    std: str | None = None
+    """Column with the standard deviation of each loss; runs count as 1/std^2."""
+    clusters: str = "auto"
+    """Column whose equal values are not independent (auto: trunk where there is one, else run)."""
+    intervals: Literal["auto", "pairs", "wild", "components"] = "auto"
+    """How intervals are made."""
+    profile: bool = False
+    """Take the intervals of parameters from their profile likelihood: slower, and right where a
+    parameter is hardly constrained."""
+    draws: int = 1000
+    """Refits for the intervals."""
+    level: float = 0.9
+    """Of the intervals."""
+    seed: int = 0
+    """Of the draws: the same seed and rows give the same numbers."""
+    conventions: bool = False
+    """Fit the same runs under every way to count N that the table allows, side by side."""
+    out: str | None = None
+    """Write the fit as JSON, for `scalelab plan` and Fit.load."""
+
+    def chosen_law(self) -> Law:
+        """The law asked for, with what is held of it."""
+        from scalelab.laws import custom_law, get_law
+
+        formula = any(sign in self.law for sign in "+*/^(")
+        law = custom_law(self.law) if formula else get_law(self.law, self.over)
+        held = (numbers("fix", self.fix), pairs("tie", self.tie), ranges("bound", self.bound))
+        return law.restrict(*held) if any(held) else law
+
+
+def fit(command: Fit) -> int:
+    """`scalelab fit`."""
+    from scalelab.errors import SpecError
+
+    table = command.table()
+    conventions = table.conventions
+    if command.conventions:
+        return _by_convention(command)
+    model = _fit(command, table.finished, conventions)
+    if command.out:
+        try:
+            model.save(command.out)
+        except ValueError as error:
+            raise SpecError(str(error)) from error
+    if command.json:
+        print_json(model.to_dict())
+    else:
+        print_lines([model.summary(), *([f"written to {command.out}"] if command.out else [])])
+    return 0
+
+
+def _fit(command: Fit, runs: pl.DataFrame, conventions: dict[str, str]) -> Model:
+    from scalelab.errors import SpecError
+    from scalelab.fitting import checked, fit_auto
+    from scalelab.fitting import fit as fit_law
+
+    shared: dict[str, Any] = {
+        "clusters": command.clusters,
+        "intervals": command.intervals,
+        "profile": command.profile,
+        "draws": command.draws,
+        "level": command.level,
+        "seed": command.seed,
+        "conventions": conventions,
+    }
+    if command.law == "auto":
+        chosen = ("fix", "tie", "bound", "over", "weights", "std")
+        if given := [name for name in chosen if getattr(command, name)]:
+            raise SpecError(f"--law auto chooses law and weights itself; leave out --{given[0]}.")
+        return fit_auto(runs, **shared)
+    model = fit_law(
+        command.chosen_law(),
+        runs,
+        estimator=command.estimator,
+        delta=command.delta,
+        raw=command.raw,
+        above=command.above,
+        weights=command.weights,
+        std=command.std,
+        **shared,
+    )
+    return checked(model, runs)
+
+
+def _by_convention(command: Fit) -> int:
+    """The same runs counted in every way that the table allows."""
+    from dataclasses import replace
+
+    from scalelab.counting.recount import available
+    from scalelab.errors import SpecError
+
+    names = available(command.table().frame)
+    if not names:
+        raise SpecError(
+            "the table has one way to count N; parameters by part (params_embedding, "
+            "params_attention, params_feed_forward, params_norm, params_output) or shapes "
+            "(n_layer, d_model, d_ff, n_head, context, vocabulary) give more."
+        )
+    found = {}
+    for name in names:
+        one = replace(command, params=name, flops="6N")
+        table = one.table()
+        found[name] = _fit(one, table.finished, table.conventions)
+    if command.json:
+        print_json({"conventions": {name: model.to_dict() for name, model in found.items()}})
+        return 0
+    first = next(iter(found.values()))
+    shown = [p.name for p in first.law.parameters if p.prior] + list(first.derived)
+    lines = [f"{first.law.name}: {first.law.equation}", f"{'N counted':<16}"]
+    lines[-1] += "".join(f"{name:<26}" for name in shown)
+    for name, model in found.items():
+        both = {**model.parameters, **model.derived}
+        lines.append(f"{name:<16}" + "".join(f"{both[n]!s:<26}" for n in shown))
+    print_lines(lines)
+    return 0

@@ -1,0 +1,121 @@
+"""The same runs under other ways to count parameters and compute.
+
+On one set of runs the exponent of N_opt was .37, .54 or .70 by the convention alone (nanochat), and
+at width 64 6ND leaves out a fifth of the FLOP. So every table that holds parameters by part, or
+shapes, can be counted anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from scalelab.counting.flops import CONVENTIONS, flops_per_token
+from scalelab.counting.parameters import count_parameters
+from scalelab.counting.shape import TransformerShape
+from scalelab.errors import ScalelabError, TableError
+from scalelab.table import RunTable
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PARTS = ("params_attention", "params_feed_forward", "params_norm")
+_RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "matrices": (_PARTS[:2], "the matrices of the layers alone"),
+    "non-embedding": (_PARTS, "all but embeddings and output layer (Kaplan et al. 2020)"),
+    "with-output": ((*_PARTS, "output"), "non-embedding and the output layer (Porian et al. 2024)"),
+    "total": ((*_PARTS, "params_output", "params_embedding"), "every parameter"),
+}
+PARAMS = tuple(_RULES)
+"""Ways to count N."""
+_SHAPE = ("n_layer", "d_model", "n_head", "d_ff", "context", "vocabulary")
+
+
+def available(frame: pl.DataFrame) -> tuple[str, ...]:
+    """The ways to count N that a table allows."""
+    found = []
+    for name in PARAMS:
+        try:
+            _params(frame, name)
+        except TableError:
+            continue
+        found.append(name)
+    return tuple(found)
+
+
+def recount(table: RunTable, params: str | None = None, flops: str | None = None) -> RunTable:
+    """The table with N, C or both counted anew.
+
+    params: one of PARAMS. flops: 6N (6 N D with N as it then stands), or kaplan, chinchilla, exact
+    (see `scalelab.counting`), which need shapes. Raises TableError where the table does not tell.
+    """
+    frame, counted = table.frame, dict(table.counted)
+    if params is not None:
+        frame = frame.with_columns(_params(frame, params).alias("params"))
+        counted["params"] = f"{params}: {_RULES[params][1]}"
+    if flops is not None:
+        frame = frame.with_columns(_flops(frame, flops).alias("flops"))
+        counted["flops"] = flops
+    return replace(table, frame=frame, counted=counted)
+
+
+def _params(frame: pl.DataFrame, name: str) -> pl.Series:
+    if name not in _RULES:
+        raise TableError(f"N is counted as one of {', '.join(PARAMS)}, not {name!r}.")
+    frame = _with_parts(frame)
+    total = None
+    for part in _RULES[name][0]:
+        # A tied output layer costs its product, whoever owns the matrix.
+        column = (
+            (frame["vocabulary"] * frame["d_model"]).cast(float)
+            if part == "output" and {"vocabulary", "d_model"} <= set(frame.columns)
+            else frame["params_output" if part == "output" else part]
+        )
+        total = column if total is None else total + column
+    assert total is not None
+    if total.null_count():
+        raise TableError(f"{total.null_count()} runs do not tell their parameters by part.")
+    return total
+
+
+def _with_parts(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with parameters by part: its own columns, or counted from its shapes."""
+    import polars as pl
+
+    needed = (*_PARTS, "params_output", "params_embedding")
+    if set(needed) <= set(frame.columns):
+        return frame
+    counts = [count_parameters(shape).to_dict() for shape in _shapes(frame)]
+    return frame.with_columns(
+        pl.Series(name, [float(count[name.removeprefix("params_")]) for count in counts])
+        for name in needed
+    )
+
+
+def _flops(frame: pl.DataFrame, name: str) -> pl.Series:
+    import polars as pl
+
+    if name not in CONVENTIONS:
+        raise TableError(f"C is counted as one of {', '.join(CONVENTIONS)}, not {name!r}.")
+    if name == "6N":
+        return 6.0 * frame["params"] * frame["tokens"]
+    column = f"flops_{name}"
+    if column in frame.columns and not frame[column].null_count():
+        return frame[column]
+    per_token = [flops_per_token(shape, name) for shape in _shapes(frame)]
+    return pl.Series(per_token, dtype=pl.Float64) * frame["tokens"]
+
+
+def _shapes(frame: pl.DataFrame) -> list[TransformerShape]:
+    missing = [name for name in _SHAPE if name not in frame.columns]
+    if missing:
+        raise TableError(
+            f"to count anew, a table needs parameters by part, or shapes: {', '.join(_SHAPE)}; "
+            f"{', '.join(missing)} is missing."
+        )
+    rows = frame.select(_SHAPE).iter_rows(named=True)
+    try:
+        return [TransformerShape(**row, positions="learned", bias=True) for row in rows]
+    except ScalelabError as error:
+        raise TableError(f"a shape of the table cannot be built: {error}") from error

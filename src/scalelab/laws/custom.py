@@ -1,0 +1,272 @@
+"""A user's own law: a formula and, where wanted, its parameters; everything else follows."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from scalelab.errors import SpecError
+from scalelab.laws.dual import Array, jacobian, variables
+from scalelab.laws.law import Law, Parameter
+
+_ALIASES = {"N": "params", "D": "tokens", "C": "flops", "S": "steps", "U": "unique_tokens"}
+_COLUMNS = (
+    *("params", "tokens", "flops", "steps", "unique_tokens", "batch_tokens", "lr", "position"),
+    *("n_layer", "d_model", "d_ff", "n_head", "context", "vocabulary"),
+)
+_FUNCTIONS: Mapping[str, np.ufunc] = {
+    "exp": np.exp,
+    "log": np.log,
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+    "tanh": np.tanh,
+    "log1p": np.log1p,
+    "expm1": np.expm1,
+    "min": np.minimum,
+    "max": np.maximum,
+}
+_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.Pow: lambda a, b: a**b,
+}
+EXPONENTS = (0.05, 0.12, 0.25, 0.4, 0.7, 1.1)
+"""Where the search starts for a parameter that the law is not linear in, unless it says itself."""
+
+
+def custom_law(
+    formula: str | Callable[[SimpleNamespace, SimpleNamespace], Any],
+    parameters: Sequence[Parameter | str] = (),
+    *,
+    inputs: Sequence[str] = (),
+    name: str = "custom",
+    response: str = "loss",
+    reference: str = "given by the user",
+) -> Law:
+    """A law from its formula.
+
+    formula: text such as ``E + A / N^alpha + B / D^beta`` (operators + - * / ^, brackets, exp log
+    sqrt abs tanh log1p expm1 min max), or a function (p, x) -> response in plain numpy, where p has
+    the parameters and x the inputs by name. parameters: names, or `Parameter` objects where bounds
+    or starts are to be other than: above zero, in the logarithm for a coefficient, .001 to 10 for
+    what the formula is not linear in. Text needs none: what is not an input is a parameter.
+    inputs: columns of the run table; text knows N, D, C, S, U, params, tokens, flops and the other
+    columns of the schema by themselves. response: the column described.
+
+    Raises SpecError when the text cannot be read, or nothing in it is an input or a parameter.
+    """
+    if isinstance(formula, str):
+        tree, names = _parse(formula)
+        known = {**_ALIASES, **{c: c for c in (*_COLUMNS, *inputs)}}
+        aliases = {n: known[n] for n in names if n in known}
+        given = [p if isinstance(p, str) else p.name for p in parameters]
+        aliases = {n: column for n, column in aliases.items() if n not in given}
+        found = [n for n in names if n not in aliases]
+        inputs = tuple(dict.fromkeys(aliases.values()))
+        if unused := [n for n in given if n not in found]:
+            raise SpecError(f"{unused[0]!r} is not in the formula {formula!r}.")
+        by_name = {p if isinstance(p, str) else p.name: p for p in parameters}
+        parameters = [by_name.get(n, n) for n in found]
+        equation = formula
+
+        def evaluated(p: SimpleNamespace, x: SimpleNamespace) -> Any:
+            scope = {n: getattr(x, column) for n, column in aliases.items()}
+            return _evaluate(tree, {**scope, **{n: getattr(p, n) for n in found}})
+
+        response_of: Callable[[SimpleNamespace, SimpleNamespace], Any] = evaluated
+
+    else:
+        equation = getattr(formula, "__name__", "a function")
+        response_of = formula
+    if not inputs or not parameters:
+        raise SpecError(
+            f"law {name}: {equation!r} has inputs {', '.join(inputs) or 'none'} and parameters "
+            f"{', '.join(str(p) for p in parameters) or 'none'}; at least one of each is needed. "
+            f"Inputs known by themselves are {', '.join((*_ALIASES, *_COLUMNS))}."
+        )
+    law = Law(
+        name=name,
+        equation=f"{'L' if response == 'loss' else response} = {equation}",
+        inputs=tuple(inputs),
+        parameters=tuple(_positive(p) if isinstance(p, str) else p for p in parameters),
+        log_response=_in_coordinates(response_of, tuple(inputs), parameters),
+        reference=reference,
+        response=response,
+        text=formula if isinstance(formula, str) else "",
+    )
+    return _completed(law, [p for p in parameters if isinstance(p, str)], response_of)
+
+
+def _positive(name: str) -> Parameter:
+    return Parameter(name, "", 0.0, np.inf)
+
+
+def _in_coordinates(
+    response_of: Callable[[SimpleNamespace, SimpleNamespace], Any],
+    inputs: tuple[str, ...],
+    parameters: Sequence[Parameter | str],
+) -> Callable[[SimpleNamespace, SimpleNamespace], Any]:
+    """The user's formula over values, as the formula over coordinates that `Law` wants."""
+    names = [p if isinstance(p, str) else p.name for p in parameters]
+
+    def log_response(p: SimpleNamespace, x: SimpleNamespace) -> Any:
+        values = {
+            name: getattr(p, name) if hasattr(p, name) else np.exp(getattr(p, f"log_{name}"))
+            for name in names
+        }
+        columns = {name: np.exp(getattr(x, f"log_{name}")) for name in inputs}
+        return np.log(response_of(SimpleNamespace(**values), SimpleNamespace(**columns)))
+
+    return log_response
+
+
+def _completed(
+    law: Law, named: Sequence[str], response_of: Callable[[SimpleNamespace, SimpleNamespace], Any]
+) -> Law:
+    """Which parameters are linear, found by moving them; and what their kind asks for."""
+    linear = _linear(law, response_of)
+    parameters = []
+    for parameter in law.parameters:
+        if parameter.name in named and parameter.name in linear:
+            constant, adds = _role(law, response_of, parameter.name)
+            meaning = "a constant term" if constant else "a coefficient"
+            # What is subtracted starts at 0, where the response is positive: no logarithm of it.
+            parameter = replace(parameter, meaning=meaning, log=adds and not constant)
+        elif parameter.name in named:
+            parameter = Parameter(
+                *(parameter.name, "an exponent, or another place that is not linear"),
+                *(0.001, 10.0),
+                open=True,
+                grid=EXPONENTS,
+            )
+        elif parameter.name not in linear and not parameter.grid:
+            low, high = max(parameter.low, 1e-3), min(parameter.high, 1e3)
+            starts = np.geomspace(low, high, 7)[1:-1] if low < high else np.array([parameter.low])
+            starts = np.log(starts) if parameter.log else starts
+            parameter = replace(parameter, grid=tuple(float(s) for s in starts))
+        parameters.append(parameter)
+    return replace(
+        law,
+        parameters=tuple(parameters),
+        linear=linear,
+        log_response=_in_coordinates(response_of, law.inputs, law.parameters),
+    )
+
+
+_PROBES = 6
+_Response = Callable[[SimpleNamespace, SimpleNamespace], Any]
+
+
+def _linear(law: Law, response_of: _Response) -> tuple[str, ...]:
+    """The parameters that the response is linear in together: greedily, in order."""
+    generator = np.random.default_rng(0)
+    inputs = tuple(generator.uniform(2.0, 12.0, size=7) for _ in law.inputs)
+    base = generator.uniform(0.1, 0.9, size=(_PROBES, len(law.names)))
+    chosen: list[int] = []
+    for j in range(len(law.names)):
+        together = [*chosen, j]
+        moved = base.copy()
+        moved[:, together] *= generator.uniform(1.5, 3.0, size=(_PROBES, len(together)))
+        first, second = (
+            _slopes(law, response_of, theta, inputs)[:, together] for theta in (base, moved)
+        )
+        scale = np.abs(first).max(axis=(0, 2), keepdims=True)
+        # A coefficient that its own slope does not depend on; nan, an invalid place, says no.
+        if (np.abs(first - second) <= 1e-9 * scale).all():
+            chosen.append(j)
+    return tuple(law.names[j] for j in chosen)
+
+
+def _role(law: Law, response_of: _Response, name: str) -> tuple[bool, bool]:
+    """Of a linear parameter: whether no input changes its slope, and whether that is positive."""
+    generator = np.random.default_rng(1)
+    inputs = tuple(generator.uniform(2.0, 12.0, size=7) for _ in law.inputs)
+    theta = generator.uniform(0.1, 0.9, size=(2, len(law.names)))
+    slope = _slopes(law, response_of, theta, inputs)[:, law.names.index(name)]
+    constant = np.ptp(slope, axis=1).max() <= 1e-9 * np.abs(slope).max()
+    return bool(constant), bool((slope >= 0).all())
+
+
+def _slopes(law: Law, response_of: _Response, theta: Array, log_inputs: tuple[Array, ...]) -> Array:
+    """Derivatives of the response itself by the parameters' values, (k, p, n)."""
+    p = SimpleNamespace(**dict(zip(law.names, variables(theta), strict=True)))
+    columns = (np.exp(values) for values in log_inputs)
+    x = SimpleNamespace(**dict(zip(law.inputs, columns, strict=True)))
+    with np.errstate(all="ignore"):
+        return jacobian(response_of(p, x), theta.shape[1], len(log_inputs[0]))[1]
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def _parse(text: str) -> tuple[ast.expr, list[str]]:
+    """The tree of a formula, and the names in it in order."""
+    body = text.replace("^", "**").strip()
+    body = (
+        body.split("=", 1)[1] if body.lower().startswith("l =") or body.startswith("L=") else body
+    )
+    try:
+        tree = ast.parse(body.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise SpecError(f"formula {text!r} is not understood: {error.args[0]}.") from None
+    names: dict[str, None] = {}
+    called: set[ast.expr] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if (
+                not isinstance(node.func, ast.Name)
+                or node.func.id not in _FUNCTIONS
+                or node.keywords
+            ):
+                raise SpecError(
+                    f"formula {text!r}: a function is not known; there are {', '.join(_FUNCTIONS)}."
+                )
+            called.add(node.func)
+            takes = _FUNCTIONS[node.func.id].nin
+            if len(node.args) != takes:
+                raise SpecError(f"formula {text!r}: {node.func.id} takes {takes} in its brackets.")
+            continue
+        known = (
+            (isinstance(node, ast.Constant) and isinstance(node.value, int | float))
+            or (isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS)
+            or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd))
+            or isinstance(node, ast.Name | ast.operator | ast.unaryop | ast.expr_context)
+        )
+        if not known:
+            raise SpecError(
+                f"formula {text!r}: {type(node).__name__} is not arithmetic; numbers, names, "
+                "+ - * / ^ and brackets are."
+            )
+    for node in sorted(
+        (n for n in ast.walk(tree) if isinstance(n, ast.Name)), key=lambda n: n.col_offset
+    ):
+        if node in called:
+            continue
+        if node.id in _FUNCTIONS:
+            raise SpecError(f"formula {text!r}: {node.id} is a function; call it, or rename it.")
+        names[node.id] = None
+    return tree, list(names)
+
+
+def _evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return float(value)  # type: ignore[arg-type]
+        case ast.Name(id=name):
+            return scope[name]
+        case ast.BinOp(left=left, op=op, right=right):
+            return _OPERATORS[type(op)](_evaluate(left, scope), _evaluate(right, scope))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, scope)
+        case ast.UnaryOp(operand=operand):
+            return _evaluate(operand, scope)
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return _FUNCTIONS[name](*(_evaluate(argument, scope) for argument in args))
+    raise AssertionError(ast.dump(node))
