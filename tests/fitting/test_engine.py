@@ -11,7 +11,6 @@ from ladders import ladder
 
 from scalelab.errors import FitError, InputError, SpecError
 from scalelab.fitting import fit
-from scalelab.fitting.estimator import NOISE_FALLS
 from scalelab.laws import get_law
 
 
@@ -70,9 +69,13 @@ def test_what_was_done_is_recorded() -> None:
     assert found.ranges["tokens"] == pytest.approx((1.2e6, 1.2e7, 3))
 
 
+NOISE_FALLS = 0.25
+
+
 def test_noise_of_a_ladder_falls_with_size_up_to_the_largest() -> None:
     table = ladder(between=0.006)
-    found = fit("chinchilla", table, draws=2000)
+    found = fit("chinchilla", table, draws=2000, falls=NOISE_FALLS)
+    assert fit("chinchilla", table, draws=100).estimator.falls == 0
     assert found.estimator.falls == NOISE_FALLS
     np.testing.assert_allclose(
         found.estimator.spread(np.array([1 / 16, 1.0, 10.0])), [16**NOISE_FALLS, 1, 1]
@@ -88,7 +91,7 @@ def test_noise_of_a_ladder_falls_with_size_up_to_the_largest() -> None:
 
 def test_many_independent_runs_have_one_noise() -> None:
     runs = ladder(sizes=25, within=0.005).drop("trunk")
-    assert fit("chinchilla", runs, draws=100).estimator.falls == 0
+    assert fit("chinchilla", runs, draws=100, falls=0.5).estimator.falls == 0
 
 
 def test_hubers_delta_joins_the_two_other_estimators() -> None:

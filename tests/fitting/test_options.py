@@ -107,9 +107,10 @@ def test_weights_in_other_units_are_the_same_weights() -> None:
         fit("chinchilla", each, weights="flops^0.5", draws=DRAWS)
         for each in (table, table.with_columns(pl.col("flops") * 1e-15))
     )
-    assert one.values == pytest.approx(two.values, rel=1e-9)
+    # Rounding may end a search a step earlier: 1e-13 of the objective is its root of a parameter.
+    assert one.values == pytest.approx(two.values, rel=1e-6)
     equal = fit("chinchilla", table.with_columns(w=7.0), weights="w", draws=DRAWS)
-    assert equal.values == pytest.approx(fit("chinchilla", table, draws=DRAWS).values, rel=1e-9)
+    assert equal.values == pytest.approx(fit("chinchilla", table, draws=DRAWS).values, rel=1e-6)
 
 
 def test_the_bootstrap_weighs_too() -> None:

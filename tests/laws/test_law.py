@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from law_cases import CASES, Case, runs
+from law_cases import CASES, Case, padded, runs
 
 from scalelab.errors import SpecError
+from scalelab.fitting.schedules import schedule_columns
 from scalelab.laws import LAWS, Law, Parameter, column_of, get_law, starts_of
 
 every_law = pytest.mark.parametrize("case", CASES, ids=str)
@@ -409,6 +410,24 @@ def test_a_raw_input_may_be_zero_and_not_below() -> None:
         law.loss(values, lr_sum=4.0, annealing=-1.0)
     with pytest.raises(SpecError, match=r"lr_sum is 0\.0; law annealing needs positive"):
         law.loss(values, lr_sum=0.0, annealing=0.0)
+
+
+def test_a_list_may_hold_a_rise() -> None:
+    """Schedules that rise after their peak have drops below zero, which are fitted as well."""
+    law = get_law("multi-power")
+    values = {"L_0": 2.5, "A": 0.6, "alpha": 0.5, "B": 400.0, "C": 2.0, "beta": 0.5, "gamma": 0.5}
+    table = schedule_columns(np.array([1e-3, 4e-4, 7e-4, 7e-4]), np.array([4]))
+    inputs = {name: padded(table[name]) for name in law.inputs}
+    assert inputs["lr_drops"][0] == pytest.approx([6e-4, -3e-4])
+    gained = [
+        drop * (1 - (1 + 2.0 * level**-0.5 * after) ** -0.5)
+        for drop, level, after in ((6e-4, 4e-4, 1.8e-3), (-3e-4, 7e-4, 1.4e-3))
+    ]
+    expected = 2.5 + 0.6 * 2.8e-3**-0.5 - 400.0 * sum(gained)
+    assert law.loss(values, **inputs) == pytest.approx([expected], rel=1e-12)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(SpecError, match=f"lr_levels is {wrong}"):
+            law.loss(values, **{**inputs, "lr_levels": np.full((1, 2), wrong)})
 
 
 # --- published numbers --------------------------------------------------------------------------

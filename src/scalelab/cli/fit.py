@@ -55,6 +55,12 @@ class Fit(TableOptions):
     """Of the intervals."""
     seed: int = 0
     """Of the draws: the same seed and rows give the same numbers."""
+    critical_batch: tuple[str, ...] = ()
+    """B_star=TOKENS alpha_B=NUMBER: add steps_min and flops_min, the steps and compute that runs
+    would have taken at the best batch (Kaplan et al. 2020), for laws over them."""
+    sweep: str | None = None
+    """A hyper-parameter (lr, batch_tokens) swept at each N and D: the law is fitted to the best
+    value of every sweep."""
     conventions: bool = False
     """Fit the same runs under every way to count N that the table allows, side by side."""
     out: str | None = None
@@ -73,12 +79,17 @@ class Fit(TableOptions):
 def fit(command: Fit) -> int:
     """`scalelab fit`."""
     from scalelab.errors import SpecError
+    from scalelab.fitting import at_best_batch, sweep_optima
 
-    table = command.table()
-    conventions = table.conventions
     if command.conventions:
         return _by_convention(command)
-    model = _fit(command, table.finished, conventions)
+    table = command.table()
+    runs = table.finished
+    if command.critical_batch:
+        runs = at_best_batch(runs, numbers("critical-batch", command.critical_batch))
+    if command.sweep:
+        runs = sweep_optima(runs, command.sweep)
+    model = _fit(command, runs, table.conventions)
     if command.out:
         try:
             model.save(command.out)

@@ -20,7 +20,8 @@ from scalelab.table import RunTable
 if TYPE_CHECKING:
     import polars as pl
 
-_PARTS = ("params_attention", "params_feed_forward", "params_norm")
+_PARTS = ("params_attention", "params_feed_forward", "params_norm", "params_bias")
+"""Of the layers; biases count where a table tells them."""
 _RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "matrices": (_PARTS[:2], "the matrices of the layers alone"),
     "non-embedding": (_PARTS, "all but embeddings and output layer (Kaplan et al. 2020)"),
@@ -66,12 +67,10 @@ def _params(frame: pl.DataFrame, name: str) -> pl.Series:
     frame = _with_parts(frame)
     total = None
     for part in _RULES[name][0]:
-        # A tied output layer costs its product, whoever owns the matrix.
-        column = (
-            (frame["vocabulary"] * frame["d_model"]).cast(float)
-            if part == "output" and {"vocabulary", "d_model"} <= set(frame.columns)
-            else frame["params_output" if part == "output" else part]
-        )
+        if part == "params_bias" and part not in frame.columns:
+            continue
+        # Biases are no column of the schema, and may be text.
+        column = _output(frame) if part == "output" else frame[part].cast(float, strict=False)
         total = column if total is None else total + column
     assert total is not None
     if total.null_count():
@@ -79,12 +78,24 @@ def _params(frame: pl.DataFrame, name: str) -> pl.Series:
     return total
 
 
+def _output(frame: pl.DataFrame) -> pl.Series:
+    """A tied output layer costs its product, whoever owns the matrix."""
+    if {"vocabulary", "d_model"} <= set(frame.columns):
+        return (frame["vocabulary"] * frame["d_model"]).cast(float)
+    if (frame["params_output"] == 0).any():
+        raise TableError(
+            "the output layer is tied to the embedding (params_output is 0); to count its product, "
+            "a table needs vocabulary and d_model."
+        )
+    return frame["params_output"]
+
+
 def _with_parts(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with parameters by part: its own columns, or counted from its shapes."""
     import polars as pl
 
     needed = (*_PARTS, "params_output", "params_embedding")
-    if set(needed) <= set(frame.columns):
+    if {*needed} - {"params_bias"} <= set(frame.columns):
         return frame
     counts = [count_parameters(shape).to_dict() for shape in _shapes(frame)]
     return frame.with_columns(

@@ -1,5 +1,6 @@
 """A run table and a law to a fit: global optimum, intervals, diagnosis, prediction, back-test."""
 
+from scalelab.fitting.adjust import at_best_batch, sweep_optima
 from scalelab.fitting.backtest import Backtest, Candidate, backtest, checked, fit_auto
 from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.engine import fit
@@ -20,10 +21,12 @@ __all__ = [
     "Intervals",
     "IsoFlop",
     "Prediction",
+    "at_best_batch",
     "backtest",
     "checked",
     "fit",
     "fit_auto",
     "isoflop",
     "optima",
+    "sweep_optima",
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalelab.errors import FitError, Notice
+from scalelab.errors import FitError, Notice, SpecError
 from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import Estimator, optimise
 from scalelab.fitting.observations import frontier_excess, observe, select
@@ -62,6 +62,8 @@ class Score:
     reach: (n,) how many times the compute of the dearest run fitted. inside: (n,) whether the
     interval held the run, empty where none was asked for. near: (n,) whether the run is within NEAR
     of the best of its compute: what a big run will be. failed: cuts at which it had no answer.
+    aicc: Akaike's criterion of the fit to all runs, corrected for few (comparable between laws
+    under one weighting). left_out: mean relative error of each size, from a fit without it.
     """
 
     candidate: Candidate
@@ -72,6 +74,8 @@ class Score:
     level: float
     cuts: int
     failed: tuple[str, ...] = ()
+    aicc: float = float("nan")
+    left_out: float = float("nan")
 
     @property
     def mean_abs_rel_error(self) -> float:
@@ -117,6 +121,8 @@ class Score:
             "cuts": self.cuts,
             "weights": self.candidate.weights,
             "failed": list(self.failed),
+            "aicc": _finite(self.aicc),
+            "leave_one_out_error": _finite(self.left_out),
         }
 
 
@@ -144,7 +150,7 @@ class Backtest:
         lines = [
             "fitted below, predicted up to 8 times above: "
             + ", ".join(format_flop(cut) for cut in self.cuts),
-            f"{'law':<{width}}  mean error     bias  in interval  runs",
+            f"{'law':<{width}}  mean error     bias  in interval  runs  one size out      AICc",
         ]
         for name, score in self.scores.items():
             if not len(score.errors):
@@ -153,7 +159,8 @@ class Backtest:
             held = "" if score.coverage is None else f"{score.coverage:.0%} of {score.level:.0%}"
             lines.append(
                 f"{name:<{width}}  {score.mean_abs_rel_error:>10.2%} {score.bias:>+8.2%}"
-                f"  {held:>11}  {len(score.errors):>4}"
+                f"  {held:>11}  {len(score.errors):>4}  {_shown(score.left_out, '.2%'):>12}"
+                f"  {_shown(score.aicc, '.1f'):>8}"
             )
         return "\n".join([*lines, *(f"! {notice}" for notice in self.notices)])
 
@@ -178,9 +185,14 @@ def backtest(
 
     Raises FitError when the runs do not span enough compute for one cut.
     """
+    if not 1 < ratio < np.inf:
+        raise SpecError(f"ratio is {ratio}; runs are predicted above the cut, so more than 1.")
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; it is a probability such as .9.")
     runs, _ = select(with_flops(table))
     candidates = [c if isinstance(c, Candidate) else Candidate(_law(c)) for c in laws]
-    needed = sorted({"flops", *(name for c in candidates for name in (*c.law.inputs, "loss"))})
+    columns = (name for c in candidates for name in (*c.law.inputs, c.law.response))
+    needed = sorted({"flops", "loss", *columns})
     if missing := [name for name in needed if name not in runs.columns]:
         raise FitError(
             f"a back-test needs the columns {', '.join(needed)}; {missing[0]} is missing."
@@ -239,7 +251,10 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     a notice.
     """
     runs = with_flops(table)
-    candidate = Candidate(model.law, model.estimator.weights or None)
+    weights = model.estimator.weights or None
+    if weights and weights.startswith("1/"):  # 1/std^2: the error of a logarithm is relative
+        weights = f"{weights[2:-2]}^-2*{model.law.response}^2"
+    candidate = Candidate(model.law, weights)
     try:
         tested = backtest(runs, [candidate], draws=0)
     except FitError as error:
@@ -256,12 +271,12 @@ def with_flops(table: pl.DataFrame) -> pl.DataFrame:
 
 def _with_reach(model: Fit, table: pl.DataFrame, score: Score, tested: Backtest) -> Fit:
     runs, _ = select(table)
-    # The best of several looks better than it is: half of what all of them say is in its error.
-    every = np.array([other.growth**2 for other in tested.scores.values()])
-    growth = SHRINK * float(np.sqrt((score.growth**2 + np.nanmean(every)) / 2))
     record = tested.to_dict()
     reach = None
-    if np.isfinite(growth):
+    if np.isfinite(score.growth):
+        # The best of several looks better than it is: half of what all say is in its error.
+        every = np.array([other.growth**2 for other in tested.scores.values()])
+        growth = SHRINK * float(np.sqrt((score.growth**2 + np.nanmean(every)) / 2))
         flops = runs["flops"].to_numpy()
         per_nd = (
             float(np.exp(np.log(flops / runs["params"] / runs["tokens"]).mean()))
@@ -301,6 +316,7 @@ def _score(
         if not _enough(law, below):
             continue
         asked = {name: above[name].to_numpy() for name in law.inputs}
+        measured = above[law.response].to_numpy()
         try:
             if draws:
                 model = fit(
@@ -309,16 +325,16 @@ def _score(
                 )  # fmt: skip
                 told = model.predict(level=level, new_run=True, **asked)
                 value = told.value
-                loss = above["loss"].to_numpy()
-                inside.append((loss >= told.low) & (loss <= told.high))
+                inside.append((measured >= told.low) & (measured <= told.high))
             else:
                 value = np.exp(_point(candidate, below, clusters, asked))
         except FitError as error:
             failed.append(f"below {cut:.2e} FLOP: {error}")
             continue
-        errors.append(np.log(value / above["loss"].to_numpy()))
+        errors.append(np.log(value / measured))
         reach.append(above["flops"].to_numpy() / float(below["flops"].max()))  # type: ignore[arg-type]
         near.append(frontier_excess(above["flops"].to_numpy(), above["loss"].to_numpy()) < NEAR)
+    aicc, left_out = _inside(runs, candidate, clusters) if draws else (float("nan"), float("nan"))
     return Score(
         candidate,
         _joined(errors),
@@ -328,7 +344,44 @@ def _score(
         level,
         len(errors),
         tuple(failed),
+        aicc,
+        left_out,
     )
+
+
+_MOST_FOLDS = 24
+
+
+def _inside(runs: pl.DataFrame, candidate: Candidate, clusters: str) -> tuple[float, float]:
+    """AICc of the fit to all runs, and the error of leaving one size out at a time.
+
+    AICc = n ln(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1) of log-loss residuals under their
+    weights, k the parameters and the noise (Hurvich and Tsai 1989).
+    """
+    law = candidate.law
+    try:
+        observed = observe(law, runs, clusters, candidate.weights)
+    except FitError:
+        return float("nan"), float("nan")
+    best = optimise(observed, Estimator("huber"), thin=4)
+    n, k = len(observed.target), len(law.parameters) + 1
+    squares = float((observed.weights * best.residual**2).sum())
+    aicc = float("nan")
+    if n > k + 1 and squares > 0:
+        aicc = n * np.log(squares / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    by = "params" if "params" in law.inputs else law.inputs[0]
+    levels = runs[by].unique().sort().to_list()
+    if not 3 < len(levels) <= _MOST_FOLDS:
+        return aicc, float("nan")
+    errors = []
+    for level in levels:
+        rest, out = runs.filter(runs[by] != level), runs.filter(runs[by] == level)
+        if not _enough(law, rest):
+            return aicc, float("nan")
+        asked = {name: out[name].to_numpy() for name in law.inputs}
+        told = _point(candidate, rest, clusters, asked)
+        errors.append(np.abs(np.expm1(told - np.log(out[law.response].to_numpy()))))
+    return aicc, float(np.concatenate(errors).mean())
 
 
 def _joined(parts: Sequence[Array | NDArray[np.bool_]]) -> Array:
@@ -354,6 +407,10 @@ def _enough(law: Law, below: pl.DataFrame) -> bool:
 
 def _law(law: Law | str) -> Law:
     return get_law(law) if isinstance(law, str) else law
+
+
+def _shown(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "-"
 
 
 def _finite(value: float) -> float | None:

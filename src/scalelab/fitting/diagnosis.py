@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from scalelab.errors import Notice
-from scalelab.fitting.estimator import FEW_CLUSTERS, Optimum
+from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum, batch
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.objective import Whitening
 from scalelab.fitting.observations import HELD_OUT, Observations
@@ -19,6 +19,9 @@ _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing l
 _FLAT = 1e4  # condition number: directions known ten thousand times worse than others (assumed)
 _WIDE = 4.0  # high / low of an exponent's interval that says nothing (assumed)
 _OUTLIER = 5.0  # robust standard deviations (assumed)
+_FELT = 0.3  # root of a run's weight over the heaviest's, below which it is not judged (assumed)
+_PATTERN = 8.0  # F of a pattern in the residuals (assumed; chance gives 4 once in 500)
+_MOST_RUNS = 20_000  # beyond, single runs decide nothing
 _TOGETHER = 0.99  # correlation of two log inputs, above which they are one input (assumed)
 EXTRAPOLATION = 10.0
 """Prediction beyond the data by more than this factor is noted (assumed; published fits that were
@@ -40,7 +43,11 @@ class Diagnosis:
 
 
 def diagnose(
-    observed: Observations, optimum: Optimum, intervals: Intervals, exponents: Mapping[str, Array]
+    observed: Observations,
+    optimum: Optimum,
+    estimator: Estimator,
+    intervals: Intervals,
+    exponents: Mapping[str, Array],
 ) -> Diagnosis:
     """Check a fit. exponents: for each exponent, the low and the high end of its interval."""
     condition, flat = _condition(observed, optimum)
@@ -49,6 +56,8 @@ def diagnose(
         *_search(observed, optimum),
         *_identified(condition, flat, exponents),
         *_outliers(observed, optimum),
+        *_influence(observed, optimum, estimator, exponents),
+        *_misfit(observed, optimum),
     )
     return Diagnosis(optimum.starts, optimum.agreeing, condition, notices)
 
@@ -153,13 +162,101 @@ def _condition(observed: Observations, optimum: Optimum) -> tuple[float, tuple[s
 
 
 def _outliers(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
-    spread = 1.4826 * np.median(np.abs(optimum.residual))  # of a normal distribution
-    far = np.flatnonzero(np.abs(optimum.residual) > max(_OUTLIER * spread, 1e-6))
+    # A run that hardly counts may lie anywhere: distances are those that the fit felt.
+    felt = np.sqrt(observed.weights / observed.weights.max())
+    size = np.abs(optimum.residual) * felt
+    counted = felt > _FELT
+    spread = 1.4826 * np.median(size[counted])  # of a normal distribution
+    far = np.flatnonzero(counted & (size > max(_OUTLIER * spread, 1e-6)))
     if len(far):
-        worst = far[np.argsort(-np.abs(optimum.residual[far]))][:5]
+        worst = far[np.argsort(-size[far])][:5]
         shown = ", ".join(f"{observed.names[i]} {optimum.residual[i]:+.1%}" for i in worst)
         yield Notice(
             "outliers",
-            f"{len(far)} runs lie far from the law (log loss, the worst: {shown}). Look at what "
-            "they have in common: five such runs in 245 moved an exponent by .05.",
+            f"{len(far)} run{'s lie' if len(far) > 1 else ' lies'} far from the law (log loss, the "
+            f"worst: {shown}). Look at what they have in common: five such runs in 245 moved an "
+            "exponent by .05.",
+        )
+
+
+def _influence(
+    observed: Observations, optimum: Optimum, estimator: Estimator, exponents: Mapping[str, Array]
+) -> Iterator[Notice]:
+    """Runs without which an exponent would move by more than half its interval.
+
+    One Newton step from the optimum without the run (Cook 1977, as for generalised linear models).
+    """
+    names = [name for name, (low, high) in exponents.items() if 0 < high - low < np.inf]
+    if not names or optimum.whitened is not None or len(observed.target) > _MOST_RUNS:
+        return
+    target = np.broadcast_to(observed.target, (1, len(observed.target)))
+    objective = batch(observed, estimator, target)
+    here = objective.evaluate(optimum.theta[None])
+    low, high = observed.law.bounds
+    free = (optimum.theta > low) & (optimum.theta < high)
+    residual, slopes = objective.residuals(optimum.theta[None])
+    pull = np.clip(residual[0], -objective.delta, objective.delta) * observed.weights
+    gradients = (slopes[0] * pull)[free]  # of each run's part of the objective
+    # Between Gauss-Newton and its majorant: with a small delta hardly a run bends the objective.
+    bend = (0.5 * (here.curvature[0] + here.majorant[0]))[np.ix_(free, free)]
+    scale = 1 / np.sqrt(np.maximum(np.diag(bend), 1e-300))
+    inverse = np.linalg.pinv(bend * scale[:, None] * scale, rcond=1e-10, hermitian=True)
+    moves = -(scale[:, None] * (inverse @ (scale[:, None] * gradients)))
+    place = {observed.law.names[j]: i for i, j in enumerate(np.flatnonzero(free))}
+    found = []
+    for name in names:
+        if name not in place:
+            continue
+        half = float(exponents[name][1] - exponents[name][0]) / 2
+        for i in np.flatnonzero(np.abs(moves[place[name]]) > half):
+            found.append((abs(moves[place[name], i]) / half, name, i, moves[place[name], i]))
+    if found:
+        shown = ", ".join(
+            f"{name} {move:+.3f} without {observed.names[i]}"
+            for _, name, i, move in sorted(found, reverse=True)[:3]
+        )
+        yield Notice(
+            "influential",
+            f"single runs decide exponents: {shown}. Repeat these runs, or report both fits.",
+        )
+
+
+def _misfit(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
+    """Whether residuals still follow the inputs: what a law cannot describe leaves a pattern."""
+    flat = [i for i, name in enumerate(observed.law.inputs) if name in observed.ranges]
+    columns = [observed.inputs[i] for i in flat if np.ptp(observed.inputs[i]) > 0]
+    n = len(observed.target)
+    if not columns or n > _MOST_RUNS:
+        return
+    scaled = [2 * (c - c.min()) / np.ptp(c) - 1 for c in columns]
+    shapes = [x**power for x in scaled for power in (2, 3)]
+    shapes += [x * y for x, y in combinations(scaled, 2)]
+    felt = np.sqrt(observed.weights)
+    rows = optimum.jacobian * felt
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    basis = np.linalg.qr(rows.T)[0]
+    extra = np.array(shapes) * felt
+    extra = extra - (extra @ basis) @ basis.T
+    left, singular, found = np.linalg.svd(extra, full_matrices=False)
+    del left
+    new = found[singular > 1e-6 * max(singular.max(), 1e-300)]
+    # Huber's fit ignores what is far off, and so does the test: residuals are cut at 4 spreads.
+    residual = optimum.residual * felt
+    spread = 1.4826 * np.median(np.abs(residual))
+    residual = np.clip(residual, -4 * spread, 4 * spread)
+    residual = residual - basis @ (basis.T @ residual)
+    freedom = n - basis.shape[1] - len(new)
+    if not len(new) or freedom < 4 or not spread > 1e-7:
+        return
+    explained = float(((new @ residual) ** 2).sum())
+    unexplained = max(float((residual**2).sum()) - explained, 1e-300)
+    ratio = (explained / len(new)) / (unexplained / freedom)
+    share = explained / (explained + unexplained)
+    if ratio > _PATTERN and share > 0.5:
+        yield Notice(
+            "not-described",
+            f"{share:.0%} of what is left after the fit follows "
+            f"{' and '.join(observed.law.inputs[i] for i in flat)} smoothly: law "
+            f"{observed.law.name} does not describe these runs, whatever its intervals say. Try "
+            "another law (scalelab backtest), or fit a narrower range.",
         )

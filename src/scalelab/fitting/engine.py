@@ -30,6 +30,7 @@ def fit(
     above: float = 1.0,
     weights: str | None = None,
     std: str | None = None,
+    falls: float = 0.0,
     clusters: str = "auto",
     intervals: Method = "auto",
     profile: bool = False,
@@ -40,23 +41,31 @@ def fit(
 ) -> Fit:
     """Fit a law to the finished runs of a table that are not held out.
 
-    law: an object or a name of the registry. table: columns named by the law's inputs, and
-    ``loss``; optionally ``run``, ``status``, ``held_out``, ``trunk``.
+    law: an object or a name of the registry. table: columns named by the law's inputs, and its
+    response (``loss``); optionally ``run``, ``status``, ``held_out``, ``trunk``.
 
-    estimator: ``huber``, the sum of Huber(delta) of log-loss residuals; ``least-squares``;
-    ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than 20 clusters with
-    several runs each, as in a ladder of trunks, else huber. raw: take residuals of the loss, not of
-    its logarithm. above: penalty of a run above the law over that of one below. weights: a column,
-    a power of one (``flops^0.5``), ``frontier(S)``, which is exp(-excess / S) with the log loss
-    above the best run of no more compute, or a product of these: how much each run counts. std: a
-    column with the standard deviation of each loss, by which they count as 1/std^2. clusters: the
-    column whose equal values are not independent; ``auto`` is ``trunk`` where there is one, else
-    every run for itself.
-    intervals: ``pairs`` (bootstrap of clusters), ``wild``, ``components`` (drawn noise of both
-    kinds); ``auto`` is pairs for 20 clusters or more, else components. profile: intervals
-    of parameters from their profile likelihood. draws: how many refits.
-    level: of the intervals shown. conventions: how each input was counted, recorded with the fit.
-    seed: of the draws: the same seed and rows give the same bits.
+    What is minimised:
+
+    - estimator: ``huber``, the sum of Huber(delta) of log-loss residuals; ``least-squares``;
+      ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than 20 clusters with
+      several runs each, as in a ladder of trunks, else huber.
+    - raw: residuals of the loss, not of its logarithm. above: penalty of a run above the law over
+      that of one below.
+    - weights: a column, a power of one (``flops^0.5``), ``frontier(S)``, which is exp(-excess / S)
+      with the log loss above the best run of no more compute, or a product of these: how much each
+      run counts. std: a column with the standard deviation of each loss, by which runs count as
+      1/std^2. falls: of shared-noise: noise falls with size as N^-falls.
+
+    What the intervals are:
+
+    - clusters: the column whose equal values are not independent; ``auto`` is ``trunk`` where there
+      is one, else every run for itself.
+    - intervals: ``pairs`` (bootstrap of clusters), ``wild``, ``components`` (drawn noise of both
+      kinds); ``auto`` is pairs for 20 clusters or more, else components. draws: how many refits.
+      profile: those of the parameters from their profile likelihood instead.
+    - level: of the intervals shown. seed: of the draws: the same seed and rows give the same bits.
+
+    conventions: how each input was counted, recorded with the fit.
 
     Returns the Fit; its `diagnosis` holds what to know before it is trusted. Raises FitError when
     the runs cannot be fitted by that law, and SpecError for an option that does not exist.
@@ -64,6 +73,8 @@ def fit(
     law = get_law(law) if isinstance(law, str) else law
     if not 0 < level < 1:
         raise SpecError(f"level is {level}; it is a probability such as .9.")
+    if seed < 0:
+        raise SpecError(f"seed is {seed}; a whole number of at least 0 is expected.")
     observed = observe(law, table, clusters, weights, std)
     how = choose_estimator(
         estimator,
@@ -72,6 +83,7 @@ def fit(
         raw=raw,
         above=above,
         weights=weights or (f"1/{std}^2" if std else ""),
+        falls=falls,
     )
     method = choose_intervals(intervals, draws, observed)
     optimum = optimise(observed, how)
@@ -92,7 +104,7 @@ def fit(
         level=level,
         ranges=observed.ranges,
         conventions=dict(conventions or {}),
-        diagnosis=diagnose(observed, optimum, method, exponents),
+        diagnosis=diagnose(observed, optimum, how, method, exponents),
         fingerprint=observed.fingerprint,
         seed=seed,
         rows=observed.rows,

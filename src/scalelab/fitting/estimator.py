@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,14 +11,10 @@ from scalelab.errors import SpecError
 from scalelab.fitting.components import Components, estimate_components
 from scalelab.fitting.objective import Objective, Prior, Whitening
 from scalelab.fitting.observations import Observations
-from scalelab.fitting.solver import Solution, minimise
+from scalelab.fitting.solver import Solution, descend, minimise
 from scalelab.laws import Array, starts_of
 
 EstimatorName = Literal["auto", "huber", "least-squares", "shared-noise"]
-
-NOISE_FALLS = 0.25
-"""How the scatter of sizes about any law falls with N in ladders of 3k to 400k parameters, N^0 to
-N^-.5 (measured on the embedded text and on books: docs/LOG.md)."""
 
 FEW_CLUSTERS = 20
 """Below this many trunks the bootstrap of pairs covered too little, or had no answer at all
@@ -73,6 +69,7 @@ def choose_estimator(
     raw: bool = False,
     above: float = 1.0,
     weights: str = "",
+    falls: float = 0.0,
 ) -> Estimator:
     """The estimator of that name; ``auto``: shared-noise for few clusters of several runs."""
     if not delta > 0:
@@ -91,7 +88,10 @@ def choose_estimator(
         raise SpecError(
             f"estimator is {name!r}; expected auto, huber, least-squares or shared-noise."
         )
-    falls = NOISE_FALLS if name == "shared-noise" and "params" in observed.law.inputs else 0.0
+    if not 0 <= falls < 2:
+        raise SpecError(f"falls is {falls}; noise falls with N as N^-falls, falls from 0 to 2.")
+    if name != "shared-noise" or "params" not in observed.law.inputs:
+        falls = 0.0
     return Estimator(name, delta, falls, raw, above, weights)
 
 
@@ -186,17 +186,12 @@ def _best(
             noise=noise and (np.full(count, noise[0]), np.full(count, noise[1])),
         )
 
-    if estimator.name == "huber":
-        # Far from the law Huber's function pulls with one force whatever the distance, and steps
-        # are short; least squares leads near it first.
-        smooth = replace(objective(len(starts)), delta=np.inf)
-        starts = minimise(smooth, starts, iterations=100, tolerance=1e-4).theta
-    ends = minimise(objective(len(starts)), starts, iterations=150, tolerance=1e-8)
+    ends, counts = descend(objective, starts)
     order = np.argsort(ends.value, kind="stable")[:4]
     polished = minimise(objective(len(order)), ends.theta[order], tolerance=1e-13)
     best = polished.value.argmin()
     value = polished.value[best]
-    agreeing = int((ends.value - value <= 1e-5 * value + 1e-16).sum())
+    agreeing = int(counts[ends.value - value <= 1e-5 * value + 1e-16].sum())
     return (
         Solution(
             polished.theta[best][None], polished.value[best][None], polished.converged[best][None]

@@ -37,7 +37,7 @@ class Intervals:
     def __str__(self) -> str:
         """One line for people."""
         what = {
-            "pairs": f"bootstrap of {self.clusters} clusters",
+            "pairs": f"Bayesian bootstrap of {self.clusters} clusters",
             "wild": f"wild bootstrap (CR3, Webb) of {self.clusters} clusters",
             "components": f"drawn noise between and within {self.clusters} clusters",
         }[self.method]
@@ -107,9 +107,13 @@ def draw(
 
 
 def _resample(observed: Observations, count: int, generator: np.random.Generator) -> Array:
-    """How often each replicate drew each cluster, (k, clusters)."""
+    """Weight of each cluster in each replicate, (k, clusters): the Bayesian bootstrap (Rubin 1981).
+
+    Every cluster keeps some weight, so no replicate loses a level of a predictor; drawing clusters
+    with replacement covered 93 to 96% instead of 90 at 30 runs (measured: docs/LOG.md).
+    """
     clusters = observed.cluster_count
-    return generator.multinomial(clusters, np.full(clusters, 1 / clusters), count).astype(float)
+    return generator.dirichlet(np.ones(clusters), count) * clusters
 
 
 def _corrected(observed: Observations, optimum: Optimum) -> Array:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalelab.errors import FitError, Notice
+from scalelab.errors import FitError, Notice, SpecError
 from scalelab.fitting.engine import fit
 from scalelab.fitting.line import Line, fit_line
 from scalelab.fitting.result import Estimate
@@ -114,9 +114,9 @@ class IsoFlop:
         """For a person at a terminal."""
         from scalelab.units import format_count, format_flop
 
-        lines = [f"{'C':>20}{'points':>8}  {'N_opt':<28}{'D_opt':>9}{'D/N':>8}{'loss':>9}"]
+        lines = [f"{'C':>32}{'points':>8}  {'N_opt':<28}{'D_opt':>9}{'D/N':>8}{'loss':>9}"]
         for one in self.default.budgets:
-            head = f"{format_flop(one.flops):>20}{one.points:>8}  "
+            head = f"{format_flop(one.flops):>32}{one.points:>8}  "
             if one.params is None or one.tokens is None or one.loss is None:
                 lines.append(head + one.refused)
                 continue
@@ -131,7 +131,7 @@ class IsoFlop:
         for name, result in self.methods.items():
             mark = " (default)" if name == self.method else ""
             lines.append(
-                f"{name:<12}{result.N_opt_exponent!s:<28}{result.D_opt_exponent!s:<28}{mark}"
+                f"{name:<12}{result.N_opt_exponent!s:<27} {result.D_opt_exponent!s:<27} {mark}"
             )
         lines += [f"{name:<12}{why}" for name, why in self.missing.items()]
         return "\n".join([*lines, *(f"! {notice}" for notice in self.notices)])
@@ -168,6 +168,7 @@ def isoflop(
     known = (*_POLYNOMIALS, "surface", *(("envelope",) if curves is not None else ()))
     if method not in known:
         raise FitError(f"method is {method!r}; expected {', '.join(known)}.")
+    _check_level(level)
     groups = group_budgets(table, tolerance)
     found: dict[str, MethodResult] = {}
     why: dict[str, str] = {}
@@ -270,9 +271,10 @@ def _vertex(group: pl.DataFrame, degree: int, reach: float, least: int) -> _Vert
         side = "smallest" if x[best] == x[0] else "largest"
         raise FitError(f"the best size is the {side} of the sweep, so the minimum is outside it")
     chosen = y - y[best] < np.log1p(reach)
-    if chosen.sum() < least:  # the nearest neighbours on both sides
-        order = np.argsort(np.abs(np.arange(len(x)) - best), kind="stable")[:least]
-        chosen = np.isin(np.arange(len(x)), order)
+    sizes, number = np.unique(x, return_inverse=True)  # a size may have several runs
+    if len(np.unique(x[chosen])) < least:  # the nearest neighbours on both sides
+        order = np.argsort(np.abs(np.arange(len(sizes)) - number[best]), kind="stable")[:least]
+        chosen = np.isin(number, order)
     middle = x[chosen].mean()
     rows = np.vander(x[chosen] - middle, degree + 1)
     coefficients = np.linalg.lstsq(rows, y[chosen], rcond=None)[0]
@@ -311,6 +313,7 @@ def _variances(vertices: list[_Vertex]) -> Array:
 
 
 def _tokens_at(group: pl.DataFrame, log_params: float) -> float:
+    group = group.sort("params")
     x, y = np.log(group["params"].to_numpy()), np.log(group["tokens"].to_numpy())
     return float(np.exp(np.interp(log_params, x, y)))
 
@@ -432,14 +435,12 @@ def optima(table: pl.DataFrame, *, std: str | None = None, level: float = 0.9) -
     """The power laws through optima that are known already: one row a budget.
 
     table: flops, params, tokens, optionally loss. std: column with the standard error of ln N_opt;
-    rows weigh as 1/std^2. Raises FitError for fewer than three budgets.
+    rows weigh as 1/std^2. Raises FitError for fewer than three budgets, and for a column that is
+    missing or has anything but positive numbers.
     """
-    log_c, log_n, log_d = (np.log(table[n].to_numpy()) for n in ("flops", "params", "tokens"))
-    if std is not None and std not in table.columns:
-        raise FitError(f"there is no column {std!r}; the table has {', '.join(table.columns)}.")
-    error = None if std is None else table[std].to_numpy().astype(float)
-    if error is not None and not (np.isfinite(error) & (error > 0)).all():
-        raise FitError(f"{std} has values that are not positive numbers.")
+    _check_level(level)
+    log_c, log_n, log_d = (np.log(_positive(table, n)) for n in ("flops", "params", "tokens"))
+    error = None if std is None else _positive(table, std)
     size, data = (
         fit_line(log_c, values, error, known=True, level=level) for values in (log_n, log_d)
     )
@@ -451,6 +452,22 @@ def optima(table: pl.DataFrame, *, std: str | None = None, level: float = 0.9) -
         )
     ]
     return _result("optima", budgets, size, data)
+
+
+def _positive(table: pl.DataFrame, name: str) -> Array:
+    import polars as pl
+
+    if name not in table.columns:
+        raise FitError(f"there is no column {name!r}; the table has {', '.join(table.columns)}.")
+    values = table[name].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    if not (np.isfinite(values) & (values > 0)).all():
+        raise FitError(f"{name} has values that are not positive numbers.")
+    return np.asarray(values)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; it is a probability such as .9.")
 
 
 def _notices(result: MethodResult, groups: list[pl.DataFrame]) -> tuple[Notice, ...]:

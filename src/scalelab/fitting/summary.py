@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from scalelab.units import format_number
+from scalelab.version import __version__
 
 if TYPE_CHECKING:
     from scalelab.fitting.result import Fit
@@ -37,10 +38,33 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
             )
             + (f", at the largest size; falls as N^-{falls:g}" if falls else ""),
         ),
+        *_backtest(fit),
         ("starts", f"{fit.diagnosis.starts_agreeing} of {fit.diagnosis.starts} agree"),
         ("condition", f"{fit.diagnosis.condition_number:.3g}"),
+        ("reproduce", f"seed {fit.seed}, rows {fit.fingerprint[:12]}, scalelab {__version__}"),
     ]
     return facts
+
+
+def _backtest(fit: Fit) -> list[tuple[str, str]]:
+    """What the law said of dearer runs from cheaper ones, where that was tried."""
+    laws = fit.backtest.get("laws", {})
+    name = fit.law.name + (f" weighted by {fit.estimator.weights}" if fit.estimator.weights else "")
+    mine = laws.get(name, next(iter(laws.values())) if len(laws) == 1 else None)
+    if mine is None or mine["mean_abs_rel_error"] is None:
+        return []
+    text = (
+        f"{mine['mean_abs_rel_error']:.2%} mean error, {mine['bias']:+.2%} bias on "
+        f"{mine['held_out']} runs up to 8 times dearer than those fitted"
+    )
+    if len(laws) > 1:
+        text += f"; best near the frontier of {len(laws)} laws and weightings"
+    found = [("back-test", text)]
+    if fit.reach is not None:
+        found.append(
+            ("beyond", f"intervals add {fit.reach.error:.2%} of loss at 8 times the compute fitted")
+        )
+    return found
 
 
 def _estimates(fit: Fit) -> list[tuple[str, str, str, str]]:

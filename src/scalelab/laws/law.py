@@ -216,6 +216,8 @@ class Law:
         arrays = [np.asarray(inputs[name], dtype=float) for name in self.inputs]
         for name, values in zip(self.inputs, arrays, strict=True):
             allowed = (values >= 0) if name in self.raw else (values > 0)
+            if name in self.raw and values.ndim == 2:
+                allowed = np.ones(values.shape, dtype=bool)  # a drop upwards is a rise
             bad = values[~(np.isfinite(values) & allowed)]
             if bad.size:
                 raise SpecError(

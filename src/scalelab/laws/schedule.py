@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,7 +68,7 @@ MULTI_POWER = Law(
     parameters=(
         _END,
         _SCALE,
-        _EXPONENT,
+        replace(_EXPONENT, grid=(0.15, 0.3, 0.5, 0.8, 1.2)),  # a start costs thirty times as much
         Parameter("B", "what a unit of fallen rate is worth in the end", 0.0, np.inf),
         Parameter(
             *("C", "how fast a drop takes effect", 1e-6, 1e6), log=True, grid=(-2.0, 0.0, 2.0)

@@ -32,6 +32,10 @@ CONVENTIONS = {
     "loss": "held-out loss in nats per token, the same tokens for every run",
 }
 
+NOISE_FALLS = 0.25
+"""How the scatter of sizes about any law falls with N in ladders of 3k to 400k parameters, N^0 to
+N^-.5 (measured on the embedded text and on books: docs/LOG.md)."""
+
 
 def conclude(
     study: Path,
@@ -51,7 +55,10 @@ def conclude(
     missing: dict[str, str] = {}
     fits: dict[str, Fit] = {}
     makers: dict[str, Callable[[pl.DataFrame], Fit]] = {
-        **{law: partial(fit, law, conventions=SHORT_CONVENTIONS) for law in SURFACES},
+        **{
+            law: partial(fit, law, falls=NOISE_FALLS, conventions=SHORT_CONVENTIONS)
+            for law in SURFACES
+        },
         **SLICES,
     }
     for name, make in makers.items():

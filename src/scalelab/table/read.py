@@ -191,6 +191,17 @@ def _doubts(frame: pl.DataFrame) -> list[Notice]:
         counts = frame["status"].value_counts(sort=True).rows()
         listed = ", ".join(f"{count} {status}" for status, count in counts)
         notices.append(Notice("unfinished-runs", f"{listed}; only finished runs are fitted."))
+    if {"params", "tokens", "flops"} <= set(finished.columns) and finished.height:
+        per = (finished["flops"] / finished["params"] / finished["tokens"]).drop_nulls()
+        if len(per):
+            low, high = float(per.quantile(0.05)), float(per.quantile(0.95))  # type: ignore[arg-type]
+            if high > 1.25 * low:
+                message = (
+                    f"C / (N D) runs from {low:.3g} to {high:.3g}: C counts more than 6 N D does, "
+                    "or the runs count N or C in different ways. Exponents in C and in N D differ; "
+                    "--flops 6N counts C anew."
+                )
+                notices.append(Notice("mixed-conventions", message))
     for column in ("tokenizer", "vocabulary"):
         if column in finished.columns and finished[column].n_unique() > 1:
             message = (
