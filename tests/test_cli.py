@@ -478,3 +478,10 @@ def test_a_study_without_a_checked_prediction_is_no_success(
     assert answer["missing"] == {"held_out": "nothing finished"}
     assert answer["runs"] == []
     assert scalelab("run")[0] == 1
+
+
+def test_text_without_a_path_is_not_the_default_text(scalelab: Command) -> None:
+    for words in (("run", "--text"), ("run", "--text", "--dry-run")):
+        code, out, err = scalelab(*words)
+        assert (code, out) == (2, "")
+        assert "--text is given without a file or folder" in err

@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(words: list[str], default: Any = tyro.MISSING) -> Any:
+    for option, after in zip(words, [*words[1:], "--"], strict=True):
+        if option == "--text" and after.startswith("--"):
+            raise SpecError("--text is given without a file or folder; name at least one.")
     command = tyro.cli(
         Command,
         prog="scalelab",
