@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(words: list[str], default: Any = tyro.MISSING) -> Any:
-    for option, after in zip(words, [*words[1:], "--"], strict=True):
+    for option, after in zip(words, [*words[1:], "--"], strict=False):
         if option == "--text" and after.startswith("--"):
             raise SpecError("--text is given without a file or folder; name at least one.")
     command = tyro.cli(
