@@ -146,7 +146,10 @@ def parse_count(text: str) -> float:
 
     k, M, B (or G) and T stand for 1e3, 1e6, 1e9 and 1e12. Raises SpecError otherwise.
     """
-    compact = re.sub(r"[\s_]|,(?=[0-9]{3}(?:[^0-9]|$))", "", text).lower()
+    compact = re.sub(r"[\s_]", "", text).lower()
+    # Commas are read as thousands only where they can be nothing else: 0,010B is a decimal comma.
+    if re.fullmatch(r"[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?", compact):
+        compact = compact.replace(",", "")
     match = re.fullmatch(rf"({_NUMBER})([kmbgt]?)", compact)
     if match is None:
         raise SpecError(f"{text!r} is not a count. Write it like 124M, 1.4B or 2e9.")

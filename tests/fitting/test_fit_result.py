@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
-from ladders import ladder
+from ladders import alone, ladder
 
-from scalelab.errors import SpecError
+from scalelab.errors import RecordError, SpecError
 from scalelab.fitting import Fit, fit
 from scalelab.fitting.result import Estimate, estimate
 from scalelab.fitting.schedules import schedule_columns
@@ -183,3 +184,28 @@ def test_numbers_that_are_not_finite_are_null(found: Fit) -> None:
     assert answer["diagnosis"]["condition_number"] is None
     assert answer["parameters"]["A"]["high"] is None
     assert answer["parameters"]["A"]["stderr"] is None
+
+
+# --- what the runs say nothing about ------------------------------------------------------------
+
+
+def test_exponents_of_inputs_that_move_together_have_no_interval() -> None:
+    table = alone(ladder(sizes=24, data=1, within=0.003)).with_columns(
+        tokens=20.0 * pl.col("params")
+    )
+    found = fit("chinchilla", table, draws=100)
+    assert found.parameters["alpha"].high == float("inf")
+    exponent = found.derived["N_opt_exponent"]
+    assert (exponent.low, exponent.high) == (float("-inf"), float("inf"))
+    assert found.to_dict()["derived"]["N_opt_exponent"]["low"] is None
+
+
+def test_a_fit_is_not_saved_over_somebodys_file(tmp_path: Path) -> None:
+    found = fit("chinchilla", ladder(), draws=100)
+    data = tmp_path / "runs.csv"
+    data.write_text("N,D,loss\n", encoding="utf-8")
+    with pytest.raises(RecordError, match="is not a saved fit"):
+        found.save(data)
+    assert data.read_text(encoding="utf-8") == "N,D,loss\n"
+    path = found.save(tmp_path / "fit.json")
+    assert found.save(path) == path  # an older fit of ours gives way

@@ -83,7 +83,9 @@ def test_every_method_finds_the_planted_exponents(place: dict[str, Any]) -> None
     assert not found.notices
 
 
-@pytest.mark.parametrize(("method", "tolerance"), [("surface", 1e-6), ("cubic", 5e-3)])
+@pytest.mark.parametrize(
+    ("method", "tolerance"), [("surface", 1e-6), ("cubic", 5e-3), ("parabola", 1e-2)]
+)
 def test_every_budget_has_its_planted_optimum(method: str, tolerance: float) -> None:
     found = isoflop(sweeps(0.5, 12.0), method=method).default
     assert len(found.budgets) == len(BUDGETS)
@@ -104,11 +106,11 @@ def test_every_budget_has_its_planted_optimum(method: str, tolerance: float) -> 
 def test_the_power_laws_go_through_the_optima_and_beyond() -> None:
     found = isoflop(sweeps())
     for C in (1e17, 3e19, 1e24):
-        N, D = found.methods["surface"].allocation(C)
-        assert pytest.approx(float(best_size(np.array(C))), rel=1e-4) == N
-        assert 6 * N * D == pytest.approx(C, rel=1e-6)
-        N, D = found.methods["cubic"].allocation(C)
-        assert 6 * N * D == pytest.approx(C, rel=1e-3)
+        size, data = found.methods["surface"].allocation(C)
+        assert size == pytest.approx(float(best_size(np.array(C))), rel=1e-4)
+        assert 6 * size * data == pytest.approx(C, rel=1e-6)
+        size, data = found.methods["cubic"].allocation(C)
+        assert 6 * size * data == pytest.approx(C, rel=1e-3)
 
 
 def test_compute_need_not_be_six_times_n_times_d() -> None:
@@ -296,7 +298,7 @@ def test_fewer_than_three_budgets_are_refused_with_the_reasons(method: str) -> N
     with pytest.raises(FitError, match="2 of 2 budgets have a minimum inside their sweep; three"):
         isoflop(sweeps(budgets=BUDGETS[:2]), method=method)
     table = pl.concat([sweeps(budgets=BUDGETS[:2]), sweeps(2.0, 16.0, budgets=BUDGETS[2:])])
-    with pytest.raises(FitError, match="2 of 7 budgets .* the best size is the smallest"):
+    with pytest.raises(FitError, match=r"2 of 7 budgets .* the best size is the smallest"):
         isoflop(table, method=method)
 
 

@@ -88,7 +88,9 @@ def annealed() -> pl.DataFrame:
     step = np.where(np.arange(900) < 400, 1e-3, 4e-4)
     line = np.linspace(1e-3, 1e-4, 900)
     parts = [schedule_columns(lr, np.array([300, 500, 700, 900])) for lr in (step, line)]
-    return pl.concat(parts).with_columns(loss=pl.lit(3.0), run=pl.int_range(8).cast(pl.String))
+    return pl.concat(parts).with_columns(
+        loss=pl.Series([3.0 - 0.01 * i for i in range(8)]), run=pl.int_range(8).cast(pl.String)
+    )
 
 
 def test_lists_are_padded_and_kept_with_their_rows() -> None:

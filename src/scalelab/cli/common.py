@@ -25,7 +25,7 @@ class TableOptions:
     """A table of runs (CSV, TSV, JSON, JSONL, Parquet), or the folder of a scalelab study."""
     column: tuple[str, ...] = ()
     """NAME=COLUMN: which column of the table is params, tokens, flops, loss, ... where its name
-    does not say so."""
+    does not say so. NAME='COLUMN*1e9' multiplies a column in another unit."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
     drop_bad: bool = False
@@ -71,11 +71,13 @@ class TableOptions:
 
 def pairs(option: str, words: Sequence[str]) -> dict[str, str]:
     """``("a=b", ...)`` as a mapping."""
-    found = {}
+    found: dict[str, str] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not name or not value:
             raise SpecError(f"--{option} {word!r} is not understood; write NAME=VALUE.")
+        if name in found:
+            raise SpecError(f"--{option} names {name} twice ({found[name]} and {value}).")
         found[name] = value
     return found
 

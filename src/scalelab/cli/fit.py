@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,19 +67,18 @@ class Fit(TableOptions):
     out: str | None = None
     """Write the fit as JSON, for `scalelab plan` and Fit.load."""
 
-    def chosen_law(self) -> Law:
-        """The law asked for, with what is held of it."""
+    def chosen_law(self, columns: Sequence[str] = ()) -> Law:
+        """The law asked for, with what is held of it. columns: of the table, inputs by name."""
         from scalelab.laws import custom_law, get_law
 
         formula = any(sign in self.law for sign in "+*/^(")
-        law = custom_law(self.law) if formula else get_law(self.law, self.over)
+        law = custom_law(self.law, inputs=columns) if formula else get_law(self.law, self.over)
         held = (numbers("fix", self.fix), pairs("tie", self.tie), ranges("bound", self.bound))
         return law.restrict(*held) if any(held) else law
 
 
 def fit(command: Fit) -> int:
     """`scalelab fit`."""
-    from scalelab.errors import SpecError
     from scalelab.fitting import at_best_batch, sweep_optima
 
     if command.conventions:
@@ -91,10 +91,7 @@ def fit(command: Fit) -> int:
         runs = sweep_optima(runs, command.sweep)
     model = _fit(command, runs, table.conventions)
     if command.out:
-        try:
-            model.save(command.out)
-        except ValueError as error:
-            raise SpecError(str(error)) from error
+        model.save(command.out)
     if command.json:
         print_json(model.to_dict())
     else:
@@ -122,7 +119,7 @@ def _fit(command: Fit, runs: pl.DataFrame, conventions: dict[str, str]) -> Model
             raise SpecError(f"--law auto chooses law and weights itself; leave out --{given[0]}.")
         return fit_auto(runs, **shared)
     model = fit_law(
-        command.chosen_law(),
+        command.chosen_law([name for name in runs.columns if runs[name].dtype.is_numeric()]),
         runs,
         estimator=command.estimator,
         delta=command.delta,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scalelab.cli.common import TableOptions, print_json, print_lines
+from scalelab.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ def isoflop(command: IsoFlop) -> int:
     from scalelab.fitting import isoflop as find
     from scalelab.fitting import optima
 
+    if command.std and not command.optima:
+        raise SpecError("--std weighs known optima; give it with --optima.")
+    if command.method == "envelope" and command.curves is None:
+        raise SpecError("the envelope is that of learning curves; give them with --curves TABLE.")
     if command.optima:
         known = optima(
             command.table(need_loss=False).finished, std=command.std, level=command.level

@@ -203,6 +203,14 @@ def backtest(
         below, above = split(runs, cut, ratio)
         if len(above) and any(_enough(c.law, below) for c in candidates):
             used.append(cut)
+    if not candidates:
+        raise FitError("no law was given to test.")
+    if not used and cuts:
+        raise FitError(
+            f"no cut of {', '.join(f'{cut:.2e}' for cut in cuts)} FLOP leaves enough runs on both "
+            f"sides: {len(runs)} runs lie between {float(runs['flops'].min()):.2e} and "  # type: ignore[arg-type]
+            f"{float(runs['flops'].max()):.2e} FLOP."  # type: ignore[arg-type]
+        )
     if not used:
         raise FitError(
             f"{len(runs)} runs up to {float(runs['flops'].max()):.2e} FLOP leave too few below a "  # type: ignore[arg-type]
@@ -227,21 +235,33 @@ def fit_auto(
 
     Every law under every weighting is back-tested inside the table; the one with the least error
     near the frontier is fitted to all runs, and its error beyond them widens its intervals (see
-    `Reach`). options: of `fit`. Where runs are too few to be back-tested the first law is fitted
-    under the first weighting, and a notice says so.
+    `Reach`). options: of `fit`. Where runs are too few to be back-tested the first law and
+    weighting that they allow are taken, and a notice says so.
     """
     runs = with_flops(table)
+    why = FitError("no law was given to fit.")
     candidates = [Candidate(_law(law), weight) for weight in weights for law in laws]
     try:
         tested = backtest(runs, candidates, draws=0, clusters=options.get("clusters", "auto"))
     except FitError as error:
-        first = candidates[0]
-        model = fit(first.law, runs, weights=first.weights, **options)
-        notice = Notice("not-backtested", f"{error} {first} was taken without a test.")
-        return _noticed(model, notice)
-    best = min(tested.scores.values(), key=lambda score: score.near_error)
-    model = fit(best.candidate.law, runs, weights=best.candidate.weights, **options)
-    return _with_reach(model, runs, best, tested)
+        for one in (*candidates, *(Candidate(_law(law)) for law in laws)):
+            try:
+                model = fit(one.law, runs, weights=one.weights, **options)
+            except FitError as refused:  # too few runs, or too few that the weights leave
+                why = refused
+                continue
+            notice = Notice("not-backtested", f"{error} {one} was taken without a test.")
+            return _noticed(model, notice)
+        raise why from None
+    for score in sorted(tested.scores.values(), key=lambda score: score.near_error):
+        law, weighting = score.candidate.law, score.candidate.weights
+        try:
+            model = fit(law, runs, weights=weighting, **options)
+        except FitError as refused:  # its weights leave too few runs in effect
+            why = refused
+            continue
+        return _with_reach(model, runs, score, tested)
+    raise why
 
 
 def checked(model: Fit, table: pl.DataFrame) -> Fit:

@@ -68,6 +68,15 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
     if lost:
         counts = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         yield Notice("left-out", f"rows not fitted: {counts}.")
+    weights, p = observed.weights, len(observed.law.parameters)
+    effective = weights.sum() ** 2 / (weights**2).sum()
+    if effective < p + 1:
+        yield Notice(
+            "few-effective-runs",
+            f"the weights leave {effective:.1f} of {len(weights)} runs in effect, for {p} "
+            "parameters: the fit passes through these few, and its intervals say little. Weigh "
+            "runs less unequally, or fix parameters.",
+        )
     for name, (_, _, levels) in observed.ranges.items():
         if levels < _FEW_LEVELS:
             yield Notice(
@@ -152,6 +161,8 @@ def _condition(observed: Observations, optimum: Optimum) -> tuple[float, tuple[s
         rows = Whitening.of(between, within, observed.clusters, optimum.spread).apply(rows[None])[0]
     low, high = observed.law.bounds
     free = np.flatnonzero((optimum.theta > low) & (optimum.theta < high))
+    if not len(free):  # all at their bounds, which another notice says
+        return 1.0, ()
     length = np.linalg.norm(rows[free], axis=1, keepdims=True)
     if not (length > 0).all():
         return float("inf"), tuple(observed.law.names[j] for j in free[length[:, 0] == 0])

@@ -103,7 +103,25 @@ def draw(
     )
     start = np.broadcast_to(optimum.theta, (count, len(optimum.theta)))
     found = minimise(objective, start, iterations=200, tolerance=_TOLERANCE)
-    return Draws(found.theta, np.stack([between, within], axis=1))
+    theta = found.theta
+    if intervals.method == "pairs":
+        moved = optimum.theta + _widening(observed, estimator, optimum) * (theta - optimum.theta)
+        theta = np.clip(moved, *observed.law.bounds)
+    return Draws(theta, np.stack([between, within], axis=1))
+
+
+def _widening(observed: Observations, estimator: Estimator, optimum: Optimum) -> float:
+    """sqrt(G / (G - p)) for G clusters and p parameters, as far as the fit is one of least squares.
+
+    Least squares leaves residuals smaller than the noise, and weighing them again draws too little
+    (seven parameters of 30 runs: 82% instead of 90). Runs beyond Huber's delta pull by their sign
+    alone, whatever their size: there no correction is due (measured: docs/LOG.md).
+    """
+    clusters = observed.cluster_count
+    spare = max(clusters - len(optimum.theta), 1)
+    delta = estimator.delta if estimator.name == "huber" else np.inf
+    inside = float((np.abs(optimum.residual) <= delta).mean())
+    return 1.0 + inside * (float(np.sqrt(clusters / spare)) - 1.0)
 
 
 def _resample(observed: Observations, count: int, generator: np.random.Generator) -> Array:

@@ -30,6 +30,8 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
             f"law {law.name} takes {' and '.join(law.inputs)}; to invert it, give all but one of "
             f"these (given: {', '.join(inputs) or 'none'})."
         )
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; it is a probability such as .9.")
     if not (np.isfinite(value) and value > 0):
         raise SpecError(f"{law.response} is {value}; a positive, finite number is expected.")
     low, high, _ = fit.ranges[free[0]]

@@ -231,10 +231,12 @@ def _by_polynomial(name: str, groups: list[pl.DataFrame], level: float) -> Metho
         except FitError as error:
             refused[i] = str(error)
     if len(vertices) < 3:
-        reasons = "; ".join(sorted(set(refused.values()))) or "that many have runs"
+        reasons = "; ".join(sorted(set(refused.values())))
+        runs = sum(len(group) for group in groups)
         raise FitError(
             f"{len(vertices)} of {len(groups)} budgets have a minimum inside their sweep; three "
-            f"are needed. The others: {reasons}."
+            f"are needed. {f'The others: {reasons}. ' if reasons else ''}Runs share a budget when "
+            f"their compute differs by less than the tolerance; {runs} runs made {len(groups)}."
         )
     variance = _variances(list(vertices.values()))
     quantile = NormalDist().inv_cdf(0.5 + level / 2)
@@ -440,6 +442,12 @@ def optima(table: pl.DataFrame, *, std: str | None = None, level: float = 0.9) -
     """
     _check_level(level)
     log_c, log_n, log_d = (np.log(_positive(table, n)) for n in ("flops", "params", "tokens"))
+    budgets_given = len(np.unique(np.round(log_c, 6)))
+    if budgets_given < len(log_c):
+        raise FitError(
+            f"{len(log_c)} rows have {budgets_given} values of compute; known optima are one row a "
+            "budget. Select one kind of rows, or have the optima found: leave out --optima."
+        )
     error = None if std is None else _positive(table, std)
     size, data = (
         fit_line(log_c, values, error, known=True, level=level) for values in (log_n, log_d)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HELD_OUT = "held out"
 """The reason for which a run that checks a fit is left out of it."""
 
+_ALIKE = 0.005  # relative difference of two values of an input that tell nothing apart (assumed)
 _ROW = "\0row"  # of the table, counted from 1: no column that a user names is in its way
 
 
@@ -118,7 +119,7 @@ def observe(
         by=by,
         left_out=left_out,
         ranges={
-            name: (float(kept[name].min()), float(kept[name].max()), kept[name].n_unique())  # type: ignore[arg-type]
+            name: (float(kept[name].min()), float(kept[name].max()), _levels(kept[name]))  # type: ignore[arg-type]
             for name in law.inputs
             if name in flat
         },
@@ -126,6 +127,12 @@ def observe(
         rows={name: kept[name].to_list() for name in ("run", *law.inputs, law.response)},
         from_std=std is not None,
     )
+
+
+def _levels(column: pl.Series) -> int:
+    """How many values there are, those within half a percent of their neighbour being one."""
+    values = np.unique(np.abs(column.cast(float).to_numpy()))
+    return 1 + int((np.diff(values) > _ALIKE * values[:-1]).sum())
 
 
 def _values(column: pl.Series, raw: bool) -> Array:
@@ -262,6 +269,10 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
         raise FitError(
             f"law {law.name} has {least - 1} parameters and needs {least} finished runs or more; "
             f"the table has {len(kept)}{why}. Add runs, or fit a law with fewer parameters."
+        )
+    if kept[law.response].n_unique() == 1:
+        raise FitError(
+            f"every run has {law.response} = {kept[law.response][0]:g}; there is nothing to fit."
         )
     for name in law.inputs:
         if name not in law.raw and kept[name].n_unique() == 1:

@@ -140,6 +140,18 @@ class Fit:
         return self.law.values(self.draw_theta)
 
     @cached_property
+    def _unidentified(self) -> frozenset[str]:
+        """Exponents about which the runs say nothing, whatever a bootstrap of them says."""
+        exponents = [p for p in self.law.parameters if p.prior is not None]
+        codes = {notice.code for notice in self.diagnosis.warnings}
+        few = any(levels < 3 for _, _, levels in self.ranges.values())
+        if "collinear" in codes or few:
+            return frozenset(p.name for p in exponents)
+        return frozenset(
+            p.name for p in exponents if not p.low < self.values[p.name] < p.high * (1 - 1e-9)
+        )
+
+    @cached_property
     def parameters(self) -> dict[str, Estimate]:
         """The parameters with their intervals."""
         found = {}
@@ -147,7 +159,9 @@ class Fit:
             one = estimate(self.values[parameter.name], self.draws[:, j], self.level)
             if parameter.open and one.high >= parameter.high * (1 - 1e-9):
                 one = Estimate(one.value, one.low, float("inf"), one.level, one.stderr)
-            if parameter.name in self.profile:
+            if parameter.name in self._unidentified:
+                one = replace(one, low=parameter.low, high=float("inf"))
+            elif parameter.name in self.profile:
                 one = replace(
                     one, low=self.profile[parameter.name][0], high=self.profile[parameter.name][1]
                 )
@@ -159,12 +173,16 @@ class Fit:
         """What follows from the parameters, with intervals."""
         point = {name: np.array([value]) for name, value in self.values.items()}
         draws = {name: self.draws[:, j] for j, name in enumerate(self.law.names)}
-        return {
+        found = {
             derived.name: estimate(
                 float(derived.formula(point)[0]), derived.formula(draws), self.level
             )
             for derived in self.law.derived
         }
+        if self._unidentified:  # a number made of what is not known is not known
+            ends = {"low": float("-inf"), "high": float("inf")}
+            return {name: replace(one, **ends) for name, one in found.items()}
+        return found
 
     def predict(
         self, *, level: float = 0.9, new_run: bool = False, **inputs: Array | float

@@ -46,6 +46,7 @@ def save(fit: Fit, path: Path) -> Path:
         "profile": {n: [_number(e) for e in ends] for n, ends in fit.profile.items()},
         "reach": None if fit.reach is None else vars(fit.reach),
     }
+    _refuse_other(path)
     answer = {"format": FORMAT, **fit.to_dict(), "state": state}
     aside = path.with_name(path.name + ".part")
     try:
@@ -54,6 +55,19 @@ def save(fit: Fit, path: Path) -> Path:
     except OSError as error:
         raise RecordError(f"{path}: cannot be written ({error.strerror or error}).") from error
     return path
+
+
+def _refuse_other(path: Path) -> None:
+    """A file that is no fit is somebody's data: it is not written over."""
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            ours = file.read(64).startswith('{"format": "scalelab.fit/')
+    except (OSError, UnicodeDecodeError):
+        ours = False
+    if not ours:
+        raise RecordError(f"{path} exists and is not a saved fit; choose another name.")
 
 
 def load(path: Path, law: Law | None = None) -> Fit:

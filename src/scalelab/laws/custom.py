@@ -69,6 +69,8 @@ def custom_law(
         given = [p if isinstance(p, str) else p.name for p in parameters]
         aliases = {n: column for n, column in aliases.items() if n not in given}
         found = [n for n in names if n not in aliases]
+        if response in names:
+            raise SpecError(f"formula {formula!r} describes {response} and cannot contain it.")
         inputs = tuple(dict.fromkeys(aliases.values()))
         if unused := [n for n in given if n not in found]:
             raise SpecError(f"{unused[0]!r} is not in the formula {formula!r}.")
@@ -101,6 +103,7 @@ def custom_law(
         response=response,
         text=formula if isinstance(formula, str) else "",
     )
+    _check_effect(law, response_of)
     return _completed(law, [p for p in parameters if isinstance(p, str)], response_of)
 
 
@@ -182,6 +185,23 @@ def _linear(law: Law, response_of: _Response) -> tuple[str, ...]:
         if (np.abs(first - second) <= 1e-9 * scale).all():
             chosen.append(j)
     return tuple(law.names[j] for j in chosen)
+
+
+def _check_effect(law: Law, response_of: _Response) -> None:
+    """Refuse a formula that is nowhere finite, or that a parameter does not change."""
+    generator = np.random.default_rng(2)
+    inputs = tuple(generator.uniform(2.0, 12.0, size=7) for _ in law.inputs)
+    slopes = _slopes(
+        law, response_of, generator.uniform(0.1, 0.9, (_PROBES, len(law.names))), inputs
+    )
+    if not np.isfinite(slopes).any():
+        raise SpecError(
+            f"{law.equation!r} is nowhere finite: is there a division by zero, or the logarithm of "
+            "a negative number?"
+        )
+    for j, name in enumerate(law.names):
+        if (np.nan_to_num(slopes[:, j]) == 0).all():
+            raise SpecError(f"{law.equation!r}: {name} does not change it; leave it out.")
 
 
 def _role(law: Law, response_of: _Response, name: str) -> tuple[bool, bool]:

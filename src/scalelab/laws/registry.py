@@ -69,7 +69,10 @@ def get_law(name: str, column: str | None = None) -> Law:
             f"law {name} is over {' and '.join(LAWS[name].inputs)}; a column can be chosen only "
             f"for {', '.join(_BY_COLUMN)}."
         )
-    return _BY_COLUMN[name][0](column)
+    law = _BY_COLUMN[name][0](column)
+    if law.response in law.inputs:
+        raise SpecError(f"law {name} over {column} would describe {column} by itself.")
+    return law
 
 
 def column_of(law: Law) -> str | None:

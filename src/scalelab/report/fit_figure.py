@@ -36,7 +36,9 @@ def chart(fit: Fit, *, width: int = 420, height: int = 280) -> Any:
     layers = [points.encode(x=axis, y=y, color=color, tooltip=tooltips)]
     if len(flat) == len(fit.law.inputs) and len(flat) <= 2:
         lines = alt.Chart(base.data(_lines(fit, rows, x, by)))
-        shown = lines.encode(x=axis, color=color, detail=f"{by}:Q" if by else alt.value(0))
+        shown = lines.encode(x=axis, color=color)
+        if by:
+            shown = shown.encode(detail=f"{by}:Q")
         band = shown.mark_area(opacity=0.15, clip=True)
         band = band.encode(y=alt.Y("low:Q", scale=_scale(losses)), y2="high:Q")
         layers = [band, shown.mark_line(strokeWidth=1.5, clip=True).encode(y=y), *layers]

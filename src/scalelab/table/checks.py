@@ -21,7 +21,8 @@ _STATUS_WORDS = {
     "running": ("running", "pending", "queued", "started"),
     "failed": ("failed", "crashed", "killed", "error", "preempted", "cancelled", "canceled"),
 }
-_REQUIRED = ("params", "tokens", "flops", "loss")
+REQUIRED = ("params", "tokens", "flops", "loss")
+"""What a finished run must have, of what the table has at all."""
 # Smallest and largest that a real run can have (assumed, generous): below, the unit is another.
 _LEAST_PARAMS, _LEAST_TOKENS, _LEAST_FLOPS = 1000.0, 2000.0, 1e7
 _TOKENS_PER_PARAM = (1e-4, 1e5)
@@ -31,12 +32,16 @@ _LARGEST_LOSS = 15.0  # ln of a vocabulary of three million
 
 @dataclass(frozen=True)
 class Fault:
-    """Rows (a boolean mask) of one column that are wrong for one reason."""
+    """Rows (a boolean mask) of one column that are wrong for one reason.
+
+    unit: whether the column is in another unit, which no dropping of rows mends.
+    """
 
     column: str
     mask: pl.Series
     seen: pl.Series
     reason: str
+    unit: bool = False
 
 
 def typed_frame(raw: pl.DataFrame, mapping: Mapping[str, str]) -> tuple[pl.DataFrame, list[Fault]]:
@@ -121,7 +126,7 @@ def _faults(frame: pl.DataFrame, mapping: Mapping[str, str]) -> Iterator[Fault]:
         if column is None or name not in mapping:
             continue
         cells, source = frame[name], mapping[name]
-        if name in _REQUIRED:
+        if name in REQUIRED:
             yield Fault(source, finished & cells.is_null(), cells, "the cell is empty")
         if column.dtype == "float":
             infinite = cells.is_nan() | cells.is_infinite()
@@ -147,9 +152,10 @@ def _implausible(
     """Values that no run can have in the expected unit, so the unit must be another."""
 
     def fault(name: str, mask: pl.Series, reason: str) -> Fault:
-        return Fault(mapping[name], mask.fill_null(False) & finished, frame[name], reason)
+        bad = mask.fill_null(False) & finished
+        return Fault(mapping[name], bad, frame[name], reason, unit=True)
 
-    known = {name: frame[name] for name in _REQUIRED if name in mapping}
+    known = {name: frame[name] for name in REQUIRED if name in mapping}
     params, tokens, flops = (known.get(name) for name in ("params", "tokens", "flops"))
     if params is not None:
         yield fault("params", _below(params, _LEAST_PARAMS), "too few. Is N in millions?")
@@ -175,6 +181,12 @@ def _implausible(
             uniform = frame["vocabulary"].cast(loss.dtype).log()
             worse = (loss > 1.05 * uniform) & (loss <= _LARGEST_LOSS)
             yield fault("loss", worse, "worse than guessing, ln(vocabulary). Is it in bits?")
+
+
+def check_units(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Fault]:
+    """Cells of N, D, C and loss, given or derived, that no run can have in the expected unit."""
+    finished = (frame["status"] == "finished").fill_null(False)
+    return [fault for fault in _implausible(frame, mapping, finished) if fault.mask.any()]
 
 
 def _below(cells: pl.Series, least: float) -> pl.Series:

@@ -8,13 +8,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
-from scalelab.table.checks import Fault, bad_rows, check, describe, typed_frame
+from scalelab.table.checks import (
+    REQUIRED,
+    Fault,
+    bad_rows,
+    check,
+    check_units,
+    describe,
+    typed_frame,
+)
+from scalelab.table.doubts import doubts
 from scalelab.table.names import match_columns
 from scalelab.table.schema import CURVE_COLUMNS, RUN_COLUMNS, normalized
 from scalelab.table.sources import load
 
 if TYPE_CHECKING:
     import polars as pl
+
+_COLUMN = 0.25  # share of rows in an impossible unit that makes it a fault of the column (assumed)
 
 COMPUTE_CONVENTIONS = {"6ND": 6.0}
 """Training FLOP per parameter and token, by conventions that need nothing but N and D."""
@@ -75,7 +86,8 @@ def read_runs(
 
     source: a path (CSV, TSV, JSON, JSONL, Parquet), a polars or pandas frame, anything with the
         Arrow interface, a mapping of columns or a list of rows.
-    columns: schema name -> the source's column, where the names do not say it.
+    columns: schema name -> the source's column, where the names do not say it; ``COLUMN*1e9``
+        multiplies it, where it is in another unit.
     where: column of the source -> value: only these rows are read.
     convention: how the third of N, D and C follows from the other two (6ND: C = 6 N D).
     drop_bad: leave bad rows out and count them, instead of raising.
@@ -93,6 +105,7 @@ def read_runs(
     file, raw = load(source)
     if where:
         raw = _selected(raw, file, where)
+    raw, columns = _multiplied(raw, file, columns or {})
     mapping = match_columns(raw, file, columns, need_loss=need_loss)
     frame, faults = typed_frame(raw, mapping)
     notices: list[Notice] = []
@@ -109,12 +122,39 @@ def read_runs(
     finite = pl.col(floats)
     frame = frame.with_columns(pl.when(finite.is_finite()).then(finite))
     frame, derived = _completed(frame, convention)
+    given = {name: mapping.get(name, f"{name} (derived)") for name in REQUIRED if name in frame}
+    if wrong := check_units(frame, given):
+        raise TableError(describe(file, wrong) + "\nGive N, D and C in units of one.")
     counted: dict[str, str] = {
         name: f"derived, {convention}"
         for name in ("params", "flops")
         if name in frame.columns and name not in mapping
     }
-    return RunTable(_ordered(frame), mapping, (*notices, *derived, *_doubts(frame)), file, counted)
+    return RunTable(_ordered(frame), mapping, (*notices, *derived, *doubts(frame)), file, counted)
+
+
+def _multiplied(
+    raw: pl.DataFrame, file: str, columns: Mapping[str, str]
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The frame with columns such as ``Params_B*1e9`` made, and the names of the columns made."""
+    import polars as pl
+
+    chosen = dict(columns)
+    for name, source in columns.items():
+        column, star, factor = source.rpartition("*")
+        if not star or source in raw.columns or column not in raw.columns:
+            continue
+        try:
+            by = float(factor)
+        except ValueError:
+            raise TableError(f"{file}: {source!r}: {factor!r} is not a number.") from None
+        cells = raw[column].cast(pl.Float64, strict=False)
+        raw = raw.with_columns((cells * by).alias(source))
+        chosen[name] = source
+    twice = [source for source in chosen.values() if list(chosen.values()).count(source) > 1]
+    if twice:
+        raise TableError(f"{file}: column {twice[0]!r} is given for two things; give it for one.")
+    return raw, chosen
 
 
 def _selected(raw: pl.DataFrame, file: str, where: Mapping[str, str]) -> pl.DataFrame:
@@ -142,6 +182,12 @@ def _selected(raw: pl.DataFrame, file: str, where: Mapping[str, str]) -> pl.Data
 def _without(
     frame: pl.DataFrame, faults: list[Fault], file: str, *, drop_bad: bool
 ) -> pl.DataFrame:
+    units = [fault for fault in faults if fault.unit]
+    if units and int(bad_rows(units).sum()) > max(1, _COLUMN * frame.height):
+        raise TableError(
+            describe(file, units) + "\nA column in another unit is not mended by leaving rows out: "
+            "--column NAME='COLUMN*1e9' multiplies it."
+        )
     if not drop_bad:
         raise TableError(
             describe(file, faults) + "\nMend them, or leave bad rows out with --drop-bad "
@@ -169,6 +215,12 @@ def _completed(frame: pl.DataFrame, convention: str) -> tuple[pl.DataFrame, list
     """The third of N, D and C from the other two."""
     import polars as pl
 
+    notices = []
+    known = set(frame.columns)
+    if "tokens" not in known and {"steps", "batch_tokens"} <= known:
+        tokens = pl.col("steps").cast(pl.Float64) * pl.col("batch_tokens")
+        frame = frame.with_columns(tokens.alias("tokens"))
+        notices.append(Notice("derived-column", "tokens was derived as steps x batch_tokens."))
     factor = COMPUTE_CONVENTIONS[convention]
     n, d, c = pl.col("params"), pl.col("tokens"), pl.col("flops")
     formulas = {
@@ -178,39 +230,11 @@ def _completed(frame: pl.DataFrame, convention: str) -> tuple[pl.DataFrame, list
     }
     absent = [name for name in formulas if name not in frame.columns]
     if len(absent) != 1:
-        return frame, []
+        return frame, notices
     formula, shown = formulas[absent[0]]
     message = f"{absent[0]} was not given and was derived as {shown}, convention {convention}."
-    return frame.with_columns(formula.alias(absent[0])), [Notice("derived-column", message)]
-
-
-def _doubts(frame: pl.DataFrame) -> list[Notice]:
-    notices = []
-    finished = frame.filter(frame["status"] == "finished")
-    if finished.height < frame.height:
-        counts = frame["status"].value_counts(sort=True).rows()
-        listed = ", ".join(f"{count} {status}" for status, count in counts)
-        notices.append(Notice("unfinished-runs", f"{listed}; only finished runs are fitted."))
-    if {"params", "tokens", "flops"} <= set(finished.columns) and finished.height:
-        per = (finished["flops"] / finished["params"] / finished["tokens"]).drop_nulls()
-        if len(per):
-            low, high = float(per.quantile(0.05)), float(per.quantile(0.95))  # type: ignore[arg-type]
-            if high > 1.25 * low:
-                message = (
-                    f"C / (N D) runs from {low:.3g} to {high:.3g}: C counts more than 6 N D does, "
-                    "or the runs count N or C in different ways. Exponents in C and in N D differ; "
-                    "--flops 6N counts C anew."
-                )
-                notices.append(Notice("mixed-conventions", message))
-    for column in ("tokenizer", "vocabulary"):
-        if column in finished.columns and finished[column].n_unique() > 1:
-            message = (
-                f"the runs have {finished[column].n_unique()} values of {column}: losses in nats "
-                "per token are comparable only with one tokenizer. Fit each alone."
-            )
-            notices.append(Notice("mixed-tokenizers", message))
-            break
-    return notices
+    frame = frame.with_columns(formula.alias(absent[0]))
+    return frame, [*notices, Notice("derived-column", message)]
 
 
 def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
@@ -230,12 +254,14 @@ def read_curves(source: object, runs: pl.DataFrame | None = None) -> pl.DataFram
 
     file, raw = load(source)
     wanted = (*CURVE_COLUMNS, *(c for c in RUN_COLUMNS if c.name == "params"))
+    known_as = {column.name: column.aliases for column in RUN_COLUMNS}
     mapping: dict[str, str] = {}
     for column in wanted:
-        names = {normalized(name) for name in (column.name, *column.aliases)}
+        aliases = (*column.aliases, *known_as.get(column.name, ()))
+        names = {normalized(name) for name in (column.name, *aliases)}
         found = [name for name in raw.columns if normalized(name) in names]
         if found:
-            mapping[column.name] = found[0]
+            mapping[column.name] = column.name if column.name in found else found[0]
     missing = [name for name in ("run", "loss") if name not in mapping]
     if missing:
         raise TableError(

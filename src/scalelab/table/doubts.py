@@ -1,0 +1,130 @@
+"""What looks doubtful in a table that can be read: named notices, none of which stops the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scalelab.errors import Notice
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_STEPS = ("step", "steps", "_step", "global_step", "iteration", "iter")
+_CHECKPOINTS = 5  # rows of one size, growing with the step, that make a curve (assumed)
+_MANY = 15  # data sizes of one size that no grid of runs has (assumed)
+_GROUPS = (2, 12)  # values of a column of words that may name families or data sets
+_OWN = ("run", "status", "trunk", "schedule", "tokenizer")
+
+
+def doubts(frame: pl.DataFrame) -> list[Notice]:
+    """Notices on the rows that may be fitted, and on those that may not."""
+    finished = frame.filter(frame["status"] == "finished")
+    notices = []
+    if finished.height < frame.height:
+        counts = frame["status"].value_counts(sort=True).rows()
+        listed = ", ".join(f"{count} {status}" for status, count in counts)
+        notices.append(Notice("unfinished-runs", f"{listed}; only finished runs are fitted."))
+    if finished.height:
+        for doubt in (_conventions, _tokenizers, _curves, _groups, _repeated, _rising):
+            notices += doubt(finished)
+    return notices
+
+
+def _conventions(runs: pl.DataFrame) -> Iterator[Notice]:
+    if not {"params", "tokens", "flops"} <= set(runs.columns):
+        return
+    per = (runs["flops"] / runs["params"] / runs["tokens"]).drop_nulls().to_numpy()
+    if not len(per):
+        return
+    low, high = np.quantile(per, [0.05, 0.95])
+    if high > 1.25 * low:
+        yield Notice(
+            "mixed-conventions",
+            f"C / (N D) runs from {low:.3g} to {high:.3g}: C counts more than 6 N D does, or the "
+            "runs count N or C in different ways. Exponents in C and in N D differ; --flops 6N "
+            "counts C anew.",
+        )
+
+
+def _tokenizers(runs: pl.DataFrame) -> Iterator[Notice]:
+    for column in ("tokenizer", "vocabulary"):
+        if column in runs.columns and runs[column].n_unique() > 1:
+            yield Notice(
+                "mixed-tokenizers",
+                f"the runs have {runs[column].n_unique()} values of {column}: losses in nats per "
+                "token are comparable only with one tokenizer. Fit each alone.",
+            )
+            return
+
+
+def _curves(runs: pl.DataFrame) -> Iterator[Notice]:
+    """Checkpoints of a run, given as if each were a run."""
+    import polars as pl
+
+    if not {"params", "tokens"} <= set(runs.columns) or "trunk" in runs.columns:
+        return
+    steps = [name for name in runs.columns if name.lower() in _STEPS]
+    per_size = runs.group_by("params").agg(pl.col("tokens").n_unique().alias("levels"))["levels"]
+    many = 2 * int((per_size > _MANY).sum()) > len(per_size)
+    if steps:
+        name = steps[0]
+        tied = runs.group_by("params").agg(
+            pl.col("tokens").n_unique().alias("levels"),
+            pl.corr(pl.col(name).cast(pl.Float64, strict=False), "tokens").alias("together"),
+        )
+        like = (tied["levels"] >= _CHECKPOINTS) & (tied["together"].fill_nan(0.0) > 0.999)
+        many = many or 2 * int(like.sum()) > len(tied)
+    if many:
+        yield Notice(
+            "curves-as-runs",
+            f"{len(runs)} rows of {len(per_size)} sizes look like checkpoints along training, not "
+            "like runs: points of one run share its luck, and intervals that take them for "
+            "independent are too narrow. Keep the last row of each run, or say which rows belong "
+            "together: --clusters COLUMN.",
+        )
+
+
+def _groups(runs: pl.DataFrame) -> Iterator[Notice]:
+    import polars as pl
+
+    for name in runs.columns:
+        if name in _OWN or runs[name].dtype != pl.String:
+            continue
+        values = runs[name].drop_nulls().unique().sort().to_list()
+        if _GROUPS[0] <= len(values) <= min(_GROUPS[1], len(runs) // 3):
+            yield Notice(
+                "mixed-groups",
+                f"column {name} has the values {', '.join(values[:6])}"
+                + (", ..." if len(values) > 6 else "")
+                + f"; their runs are taken together. --where {name}=VALUE takes one.",
+            )
+
+
+def _repeated(runs: pl.DataFrame) -> Iterator[Notice]:
+    names = [name for name in ("params", "tokens", "flops", "loss") if name in runs.columns]
+    again = int(runs.select(names).is_duplicated().sum())
+    if "loss" in names and again:
+        yield Notice(
+            "repeated-rows",
+            f"{again} rows agree with another in {', '.join(names)} to the last digit: the same "
+            "run twice is not two runs. Remove the copies.",
+        )
+
+
+def _rising(runs: pl.DataFrame) -> Iterator[Notice]:
+    from scipy.stats import spearmanr
+
+    if not {"flops", "loss"} <= set(runs.columns) or len(runs) < 6:
+        return
+    known = runs.select("flops", "loss").drop_nulls()
+    if known["flops"].n_unique() < 3 or known["loss"].n_unique() < 3:
+        return
+    if float(spearmanr(known["flops"], known["loss"]).statistic) > 0.5:
+        yield Notice(
+            "loss-rises",
+            "the loss rises with compute. Is the column an accuracy, or are the large runs broken? "
+            "No law here describes that.",
+        )

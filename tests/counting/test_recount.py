@@ -1,0 +1,230 @@
+"""The same runs counted anew: every convention against counting by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from scalelab.counting import TransformerShape, count_parameters, flops_per_token
+from scalelab.counting.recount import PARAMS, available, recount
+from scalelab.errors import TableError
+from scalelab.table import RunTable, read_runs
+
+# n_layer, d_model, n_head, d_ff, context, vocabulary
+SHAPES = [(2, 16, 2, 64, 32, 100), (4, 24, 3, 90, 32, 100), (12, 768, 12, 3072, 1024, 50257)]
+TOKENS = [1e6, 2e6, 3e9]
+GIVEN = [1e4, 2e4, 3e7]
+"""N, as nobody counted it."""
+NAMES = ("n_layer", "d_model", "n_head", "d_ff", "context", "vocabulary")
+PARTS = ("attention", "feed_forward", "norm", "output", "embedding")
+
+
+def shapes(*, tied: bool = True) -> list[TransformerShape]:
+    """As a table's shapes are taken: GPT-2's, with learned positions and biases."""
+    return [TransformerShape(*row, tied=tied, positions="learned", bias=True) for row in SHAPES]
+
+
+def by_shape() -> RunTable:
+    columns = {name: [row[i] for row in SHAPES] for i, name in enumerate(NAMES)}
+    return read_runs({**columns, "N": GIVEN, "D": TOKENS, "loss": [3.0, 2.9, 2.0]})
+
+
+def by_parts(*, tied: bool, shape: bool = False, bias: bool = True) -> RunTable:
+    """A table that tells its parameters by part, in nothing like its shapes' proportions."""
+    counts = [count_parameters(one).to_dict() for one in shapes(tied=tied)]
+    columns = {f"params_{part}": [count[part] for count in counts] for part in PARTS}
+    if bias:
+        columns["params_bias"] = [count["bias"] for count in counts]
+    if shape:
+        columns |= {"vocabulary": [row[5] for row in SHAPES], "d_model": [row[1] for row in SHAPES]}
+    return read_runs({**columns, "N": GIVEN, "D": TOKENS, "loss": [3.0, 2.9, 2.0]})
+
+
+def by_hand(name: str) -> list[float]:
+    """Each convention from the dimensions alone, written out once more."""
+    found = []
+    for layers, d, _, d_ff, context, vocabulary in SHAPES:
+        matrices = layers * (4 * d * d + 2 * d * d_ff)
+        norms = (2 * layers + 1) * 2 * d
+        biases = layers * (4 * d + d_ff + d)
+        found.append(
+            {
+                "matrices": matrices,
+                "non-embedding": matrices + norms + biases,
+                "with-output": matrices + norms + biases + vocabulary * d,
+                "total": matrices + norms + biases + (vocabulary + context) * d,
+            }[name]
+        )
+    return [float(number) for number in found]
+
+
+# --- N ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_from_shapes_every_convention_is_that_of_counting_by_hand(name: str) -> None:
+    counted = recount(by_shape(), name).frame
+    assert counted["params"].to_list() == by_hand(name)
+    assert counted["params"].dtype == pl.Float64
+
+
+def test_gpt_2_has_124_million_parameters_in_all() -> None:
+    """12 layers of width 768 over 50,257 tokens and 1,024 places: 124,439,808, as released."""
+    assert recount(by_shape(), "total").frame["params"][2] == 124_439_808
+    assert recount(by_shape(), "matrices").frame["params"][2] == 12 * 12 * 768**2
+
+
+@pytest.mark.parametrize("name", PARAMS)
+@pytest.mark.parametrize("tied", [True, False])
+def test_from_parts_every_convention_is_a_sum(name: str, tied: bool) -> None:
+    counted = recount(by_parts(tied=tied, shape=True), name).frame["params"].to_list()
+    for number, one, hand in zip(counted, shapes(tied=tied), by_hand(name), strict=True):
+        count = count_parameters(one)
+        if name == "total":
+            assert number == count.total
+            continue
+        # A tied output layer costs its product, whoever owns the matrix.
+        assert number == hand
+    untied_matrix = [one.vocabulary * one.d_model for one in shapes()]
+    total = recount(by_parts(tied=False, shape=True), "total").frame["params"]
+    assert total.to_list() == [a + b for a, b in zip(by_hand("total"), untied_matrix, strict=True)]
+
+
+def test_the_table_s_own_parts_come_before_its_shapes() -> None:
+    table = by_parts(tied=True, shape=True).frame.with_columns(params_attention=pl.lit(7.0))
+    frame = table.join(
+        by_shape().frame.select("run", "n_layer", "n_head", "d_ff", "context"), "run"
+    )
+    counted = recount(RunTable(frame, {}, (), "t"), "matrices").frame
+    expected = (7.0 + frame["params_feed_forward"]).to_list()
+    assert counted["params"].to_list() == expected
+
+
+def test_biases_count_where_a_table_tells_them_even_as_text(tmp_path: Path) -> None:
+    """They are no column of the schema: out of a CSV file they come as text."""
+    path = tmp_path / "runs.csv"
+    by_parts(tied=True, shape=True).frame.write_csv(path)
+    table = read_runs(path)
+    assert table.frame["params_bias"].dtype == pl.String
+    assert recount(table, "total").frame["params"].to_list() == by_hand("total")
+    without = recount(by_parts(tied=True, shape=True, bias=False), "total").frame["params"]
+    biases = [count_parameters(one).bias for one in shapes()]
+    assert without.to_list() == [n - b for n, b in zip(by_hand("total"), biases, strict=True)]
+
+
+def test_a_tied_output_layer_of_unknown_size_is_not_taken_for_none() -> None:
+    table = by_parts(tied=True)
+    with pytest.raises(TableError, match=r"output layer is tied .* needs vocabulary and d_model"):
+        recount(table, "with-output")
+    assert available(table.frame) == ("matrices", "non-embedding", "total")
+    untied = by_parts(tied=False)
+    assert available(untied.frame) == PARAMS
+    assert recount(untied, "with-output").frame["params"].to_list() == by_hand("with-output")
+
+
+# --- C ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["kaplan", "chinchilla", "exact"])
+def test_compute_by_every_convention_is_that_of_the_shape(name: str) -> None:
+    counted = recount(by_shape(), flops=name).frame
+    expected = [
+        flops_per_token(one, name) * tokens for one, tokens in zip(shapes(), TOKENS, strict=True)
+    ]
+    assert counted["flops"].to_list() == pytest.approx(expected, rel=1e-12)
+    assert counted["params"].to_list() == GIVEN
+
+
+def test_kaplan_s_and_exact_compute_by_hand() -> None:
+    matrices = by_hand("matrices")
+    for name in ("kaplan", "exact"):
+        counted = recount(by_shape(), flops=name).frame["flops"].to_list()
+        for i, (layers, d, _, _, context, vocabulary) in enumerate(SHAPES):
+            attention = 6 * layers * context * d
+            per_token = {
+                "kaplan": 6 * matrices[i] + attention,
+                "exact": 6 * (matrices[i] + vocabulary * d) + 2 * attention,
+            }[name]
+            assert counted[i] == pytest.approx(per_token * TOKENS[i], rel=1e-12)
+
+
+def test_six_n_d_follows_the_n_that_stands_there() -> None:
+    table = by_shape()
+    plain = recount(table, flops="6N").frame["flops"].to_list()
+    assert plain == [6 * N * D for N, D in zip(GIVEN, TOKENS, strict=True)]
+    both = recount(table, "total", "6N").frame["flops"].to_list()
+    assert both == [6 * N * D for N, D in zip(by_hand("total"), TOKENS, strict=True)]
+
+
+def test_compute_that_the_table_holds_is_taken_as_it_is() -> None:
+    frame = by_shape().frame.with_columns(flops_exact=pl.Series([5.0, 6.0, 7.0]))
+    table = RunTable(frame, {}, (), "t")
+    assert recount(table, flops="exact").frame["flops"].to_list() == [5.0, 6.0, 7.0]
+    holes = RunTable(frame.with_columns(flops_exact=pl.Series([5.0, None, 7.0])), {}, (), "t")
+    expected = recount(by_shape(), flops="exact").frame["flops"].to_list()
+    assert recount(holes, flops="exact").frame["flops"].to_list() == expected
+
+
+# --- words, and what is refused ---------------------------------------------------------------
+
+
+def test_a_recount_leaves_the_table_as_it_was() -> None:
+    table = by_shape()
+    before = table.frame.clone()
+    recount(table, "total", "6N")
+    assert table.frame.equals(before)
+    assert recount(table).frame.equals(before)
+
+
+def test_how_n_and_c_were_counted_is_told_in_words() -> None:
+    table = by_shape()
+    assert table.conventions == {"params": "column N", "flops": "derived, 6ND"}
+    counted = recount(table, "total", "exact").conventions
+    assert counted == {"params": "total: every parameter", "flops": "exact"}
+    assert recount(table, "with-output").conventions == {
+        "params": "with-output: non-embedding and the output layer (Porian et al. 2024)",
+        "flops": "derived, 6ND",
+    }
+    given = read_runs({"Model Size": [1e6], "C": [6e15], "loss": [3.0]})
+    assert given.conventions == {"params": "column Model Size", "flops": "column C"}
+    by_data = read_runs({"D": [1e9, 2e9], "C": [6e15, 6e16], "loss": [3.0, 2.9]})
+    assert by_data.conventions == {"params": "derived, 6ND", "flops": "column C"}
+
+
+def test_a_table_that_does_not_tell_is_refused_with_what_is_missing() -> None:
+    bare = read_runs({"N": [1e6, 2e6], "D": [1e9, 1e9], "loss": [3.0, 2.9]})
+    assert available(bare.frame) == ()
+    for name in PARAMS:
+        with pytest.raises(TableError, match="needs parameters by part, or shapes: n_layer"):
+            recount(bare, name)
+    for name in ("kaplan", "chinchilla", "exact"):
+        with pytest.raises(TableError, match="or shapes"):
+            recount(bare, flops=name)
+    assert recount(bare, flops="6N").frame["flops"].to_list() == [6e15, 12e15]
+    part = RunTable(by_shape().frame.drop("n_head", "context"), {}, (), "t")
+    with pytest.raises(TableError, match="n_head, context is missing"):
+        recount(part, "total")
+
+
+def test_all_ways_are_available_where_shapes_or_parts_are() -> None:
+    assert available(by_shape().frame) == PARAMS
+    assert available(by_parts(tied=True, shape=True).frame) == PARAMS
+
+
+def test_unknown_conventions_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(TableError, match="matrices, non-embedding, with-output, total, not 'all'"):
+        recount(by_shape(), "all")
+    with pytest.raises(TableError, match="6N, kaplan, chinchilla, exact, not '6ND'"):
+        recount(by_shape(), flops="6ND")
+
+
+def test_rows_that_do_not_tell_are_counted_and_shapes_that_cannot_be_are_named() -> None:
+    parts = by_parts(tied=False, shape=True).frame
+    holes = parts.with_columns(params_norm=pl.Series([1.0, None, 1.0]))
+    with pytest.raises(TableError, match="1 runs do not tell their parameters by part"):
+        recount(RunTable(holes, {}, (), "t"), "total")
+    odd = by_shape().frame.with_columns(n_head=pl.Series([5, 3, 12]))
+    with pytest.raises(TableError, match="built: d_model 16 is not divisible by n_head 5"):
+        recount(RunTable(odd, {}, (), "t"), "total")
