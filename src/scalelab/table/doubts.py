@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from scalelab.errors import Notice
 
 if TYPE_CHECKING:
@@ -36,11 +34,9 @@ def doubts(frame: pl.DataFrame) -> list[Notice]:
 def _conventions(runs: pl.DataFrame) -> Iterator[Notice]:
     if not {"params", "tokens", "flops"} <= set(runs.columns):
         return
-    per = (runs["flops"] / runs["params"] / runs["tokens"]).drop_nulls().to_numpy()
-    if not len(per):
-        return
-    low, high = np.quantile(per, [0.05, 0.95])
-    if high > 1.25 * low:
+    per = (runs["flops"] / runs["params"] / runs["tokens"]).drop_nulls()
+    low, high = per.quantile(0.05), per.quantile(0.95)
+    if low is not None and high is not None and high > 1.25 * low:
         yield Notice(
             "mixed-conventions",
             f"C / (N D) runs from {low:.3g} to {high:.3g}: C counts more than 6 N D does, or the "
