@@ -23,6 +23,7 @@ import pytest
 
 from scalelab import cli
 from scalelab.fitting import Fit, fit
+from scalelab.studies.conclude import NOISE_FALLS
 from scalelab.studies.decide import TWO_DECADES, Decisions, ladder_of
 from scalelab.studies.ladder import Ladder, LadderSpec, Rung, smallest
 from scalelab.studies.result import SURFACES
@@ -360,7 +361,7 @@ def test_the_tables_and_fits_that_are_kept_give_the_same_fit(study: Study) -> No
         name: one["value"] for name, one in shown.items()
     }
     table = read_runs(study.folder / "runs.csv").frame
-    again = fit(SURFACES[0], table)
+    again = fit(SURFACES[0], table, falls=NOISE_FALLS)
     for name, value in kept.values.items():
         assert again.values[name] == pytest.approx(value, rel=1e-9)
     curves = pl.read_csv(study.folder / "curves.csv")

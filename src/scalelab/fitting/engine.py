@@ -61,7 +61,8 @@ def fit(
     - clusters: the column whose equal values are not independent; ``auto`` is ``trunk`` where there
       is one, else every run for itself.
     - intervals: ``pairs`` (bootstrap of clusters), ``wild``, ``components`` (drawn noise of both
-      kinds); ``auto`` is pairs for 20 clusters or more, else components. draws: how many refits.
+      kinds); ``auto`` is pairs where clusters are many (20; for
+      least squares 8 a parameter), else components. draws: how many refits.
       profile: those of the parameters from their profile likelihood instead.
     - level: of the intervals shown. seed: of the draws: the same seed and rows give the same bits.
 
@@ -85,8 +86,8 @@ def fit(
         weights=weights or (f"1/{std}^2" if std else ""),
         falls=falls,
     )
-    method = choose_intervals(intervals, draws, observed)
     optimum = optimise(observed, how)
+    method = choose_intervals(intervals, draws, observed, how, optimum)
     drawn = draw(observed, how, optimum, method, np.random.default_rng([seed, 0]))
     ends = np.quantile(drawn.theta, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.prior}

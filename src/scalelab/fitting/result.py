@@ -197,15 +197,15 @@ class Fit:
         if not 0 < level < 1:
             raise SpecError(f"level is {level}; it is a probability such as .9.")
         logs, shape = self.law.log_inputs(inputs)
-        value = self.law.log_value(self.theta[None], logs)[0]
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # a law may end where it is asked
+            value = self.law.log_value(self.theta[None], logs)[0]
             draws = self.law.log_value(self.draw_theta, logs)
         # The same streams at every call: a prediction does not change when asked again.
         if new_run:
             luck = np.random.default_rng([self.seed, 1]).normal(size=(len(draws), 2))
             noise = (self.draw_noise * luck).sum(axis=1, keepdims=True)
             draws = draws + self._spread(logs) * noise
-        if self.reach is not None and (flops := self._flops(logs)) is not None:
+        if self.reach is not None and (flops := self.flops_at(logs)) is not None:
             # The law's own error is one for all: it does not average out over runs.
             off = np.random.default_rng([self.seed, 2]).normal(size=(len(draws), 1))
             draws = draws + self.reach.at(flops) * off
@@ -224,7 +224,7 @@ class Fit:
         value, low, high = (np.exp(part).reshape(shape) for part in (value, low, high))
         return Prediction(value, low, high, level, factors, notices)
 
-    def _flops(self, logs: tuple[Array, ...]) -> Array | None:
+    def flops_at(self, logs: tuple[Array, ...]) -> Array | None:
         """Compute at log inputs (n,), None where the law does not know it."""
         named = dict(zip(self.law.inputs, logs, strict=True))
         if "flops" in named:
