@@ -26,7 +26,16 @@ def chart(fit: Fit, *, width: int = 420, height: int = 280) -> Any:
     losses = [row["value"] for row in rows]
     y = alt.Y("value:Q", title=fit.law.response, scale=_scale(losses))
     color = (
-        alt.Color(f"{by}:Q", title=by, scale=alt.Scale(type="log", scheme="viridis"))
+        alt.Color(
+            f"{by}:Q",
+            title=by,
+            scale=alt.Scale(type="log", scheme="viridis"),
+            legend=alt.Legend(
+                values=_marks([row[by] for row in rows]),
+                format=".2~s",
+                labelExpr="replace(datum.label, 'G', 'B')",
+            ),
+        )
         if by
         else alt.value("#355f8d")
     )
@@ -69,6 +78,11 @@ def _rows(fit: Fit, flat: list[str]) -> base.Rows:
         }
         for i in range(len(value))
     ]
+
+
+def _marks(values: list[float]) -> list[float]:
+    """A few values from the lowest to the highest, for a legend."""
+    return [float(v) for v in np.geomspace(min(values), max(values), _MOST_LEVELS)]
 
 
 def _padded(column: list[Any]) -> list[Any]:
