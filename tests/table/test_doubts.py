@@ -118,3 +118,32 @@ def test_decimal_commas_are_not_thousands(tmp_path: Path) -> None:
     path.write_text("N;D;loss\n" + "2000000;0,010B;3.9\n" * 4, encoding="utf-8")
     with pytest.raises(TableError, match="column D is '0,010B'"):
         read_runs(path)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "scale_n", "scale_d"),
+    [
+        ("params (M)", "tokens_B", 1e6, 1e9),
+        ("N_M", "D (billions)", 1e6, 1e9),
+        ("n_params [B]", "tokens in millions", 1e9, 1e6),
+    ],
+)
+def test_units_in_a_header_are_read_and_said(
+    n: str, d: str, scale_n: float, scale_d: float, tmp_path: Path
+) -> None:
+    runs = grid()
+    named = runs.select((pl.col("N") / scale_n).alias(n), (pl.col("D") / scale_d).alias(d), "loss")
+    path = tmp_path / "runs.csv"
+    named.write_csv(path)
+    for source in (named, path):  # numbers of a frame, text of a file
+        np.testing.assert_allclose(read_runs(source).frame["params"], runs["N"])
+    found = read_runs(named)
+    np.testing.assert_allclose(found.frame["params"], runs["N"])
+    np.testing.assert_allclose(found.frame["tokens"], runs["D"])
+    assert f"params <- {n}*{scale_n:g}" in found.summary()
+
+
+def test_a_letter_that_may_be_part_of_the_name_is_no_unit() -> None:
+    assert "N" in read_runs(grid().with_columns(pl.lit(7.0).alias("DB"))).mapping.values()
+    with pytest.raises(TableError):  # no params at all: NB is not N in billions
+        read_runs(grid().rename({"N": "NB"}).drop("D"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,36 @@ def match_columns(
             mapping[f"loss.{name[5:]}"] = name
     _require(frame, file, mapping, need_loss=need_loss)
     return mapping
+
+
+_SCALES = {
+    **dict.fromkeys(("k", "thousand", "thousands"), 1e3),
+    **dict.fromkeys(("m", "million", "millions"), 1e6),
+    **dict.fromkeys(("b", "g", "billion", "billions"), 1e9),
+    **dict.fromkeys(("t", "trillion", "trillions"), 1e12),
+}
+_IN_UNITS = re.compile(r"(.+?)(?:_| )?[(\[]?(?:in )?([a-z]+)[)\]]?", re.IGNORECASE)
+
+
+def in_units(frame: pl.DataFrame) -> dict[str, tuple[str, float]]:
+    """Schema name -> a column such as ``Params_B`` or ``tokens (millions)``, and its factor.
+
+    Only counts whose plain name the table does not have, and only names with a mark between the
+    name and the unit: ``D_B`` is data in billions, ``DB`` is not.
+    """
+    found: dict[str, tuple[str, float]] = {}
+    for column in (c for c in RUN_COLUMNS if c.count and c.unit in ("parameters", "tokens")):
+        if _candidates(frame, column):
+            continue
+        known = {normalized(name) for name in (column.name, *column.aliases)}
+        for name in frame.columns:
+            match = _IN_UNITS.fullmatch(name.strip())
+            if match is None or match[2].lower() not in _SCALES or not _fits(frame[name], column):
+                continue
+            marked = len(match[0]) > len(match[1]) + len(match[2])
+            if marked and normalized(match[1]) in known:
+                found[column.name] = (name, _SCALES[match[2].lower()])
+    return found
 
 
 def _candidates(frame: pl.DataFrame, column: Column) -> list[str]:

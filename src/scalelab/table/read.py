@@ -18,7 +18,7 @@ from scalelab.table.checks import (
     typed_frame,
 )
 from scalelab.table.doubts import doubts
-from scalelab.table.names import match_columns
+from scalelab.table.names import in_units, match_columns
 from scalelab.table.schema import CURVE_COLUMNS, RUN_COLUMNS, normalized
 from scalelab.table.sources import load
 
@@ -105,7 +105,10 @@ def read_runs(
     file, raw = load(source)
     if where:
         raw = _selected(raw, file, where)
-    raw, columns = _multiplied(raw, file, columns or {})
+    asked = dict(columns or {})
+    for name, (column, factor) in in_units(raw).items():
+        asked.setdefault(name, f"{column}*{factor:g}")
+    raw, columns = _multiplied(raw, file, asked)
     mapping = match_columns(raw, file, columns, need_loss=need_loss)
     frame, faults = typed_frame(raw, mapping)
     notices: list[Notice] = []
