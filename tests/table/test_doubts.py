@@ -147,3 +147,9 @@ def test_a_letter_that_may_be_part_of_the_name_is_no_unit() -> None:
     assert "N" in read_runs(grid().with_columns(pl.lit(7.0).alias("DB"))).mapping.values()
     with pytest.raises(TableError):  # no params at all: NB is not N in billions
         read_runs(grid().rename({"N": "NB"}).drop("D"))
+
+
+def test_numbers_that_a_file_gives_as_text_are_no_groups(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    grid().with_columns((pl.col("N") / 3).alias("params_of_layers")).write_csv(path)
+    assert codes(read_runs(path)) == {"derived-column"}

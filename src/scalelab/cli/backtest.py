@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scalelab.cli.common import TableOptions, print_json, print_lines
+from scalelab.cli.common import TableOptions, named_law, print_json, print_lines
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,9 @@ def backtest(command: Backtest) -> int:
     """`scalelab backtest`."""
     from scalelab.fitting import Candidate
     from scalelab.fitting import backtest as test
-    from scalelab.laws import custom_law, get_law
 
     table = command.table()
-    laws = [
-        custom_law(name) if any(sign in name for sign in "+*/^(") else get_law(name)
-        for name in command.law
-    ]
+    laws = [named_law(name) for name in command.law]
     candidates = [Candidate(law, weight) for law in laws for weight in (None, *command.weights)]
     found = test(
         table.finished,

@@ -14,6 +14,7 @@ import tyro
 from scalelab.errors import SpecError
 
 if TYPE_CHECKING:
+    from scalelab.laws import Law
     from scalelab.table import RunTable
 
 
@@ -103,6 +104,15 @@ def ranges(option: str, words: Sequence[str]) -> dict[str, tuple[float, float]]:
         except ValueError:
             raise SpecError(f"--{option} {name}={text}: write LOW:HIGH.") from None
     return found
+
+
+def named_law(text: str, columns: Sequence[str] = (), over: str | None = None) -> Law:
+    """The law of a name, or of a formula, in which `columns` are inputs."""
+    from scalelab.laws import custom_law, get_law
+
+    if any(sign in text for sign in "+*/^("):
+        return custom_law(text, inputs=columns)
+    return get_law(text, over)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

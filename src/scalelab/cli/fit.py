@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from scalelab.cli.common import TableOptions, numbers, pairs, print_json, print_lines, ranges
+from scalelab.cli.common import (
+    TableOptions,
+    named_law,
+    numbers,
+    pairs,
+    print_json,
+    print_lines,
+    ranges,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,10 +77,7 @@ class Fit(TableOptions):
 
     def chosen_law(self, columns: Sequence[str] = ()) -> Law:
         """The law asked for, with what is held of it. columns: of the table, inputs by name."""
-        from scalelab.laws import custom_law, get_law
-
-        formula = any(sign in self.law for sign in "+*/^(")
-        law = custom_law(self.law, inputs=columns) if formula else get_law(self.law, self.over)
+        law = named_law(self.law, columns, self.over)
         held = (numbers("fix", self.fix), pairs("tie", self.tie), ranges("bound", self.bound))
         return law.restrict(*held) if any(held) else law
 

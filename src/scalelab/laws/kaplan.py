@@ -21,6 +21,12 @@ def _log_loss(p: SimpleNamespace, x: SimpleNamespace) -> Any:
     return p.alpha_D * np.logaddexp(size, p.log_D_c - x.log_tokens)
 
 
+def _log_coefficients(rows: Array) -> Array:
+    """Logs of the coefficients (g, 2) whose terms, relative to the loss, add up to 1."""
+    found = non_negative(rows, np.ones(rows.shape[:2]))
+    return np.asarray(np.log(np.maximum(found, 1e-9 * found.max(axis=1, keepdims=True) + 1e-300)))
+
+
 def _starts(x: SimpleNamespace, log_loss: Array) -> Array:
     # L^(1/alpha_D) = N_c^r N^-r + D_c D^-1, with r = alpha_N / alpha_D, is linear.
     alpha_n, alpha_d = (axis.ravel() for axis in np.meshgrid(_GRID, _GRID, indexing="ij"))
@@ -29,8 +35,7 @@ def _starts(x: SimpleNamespace, log_loss: Array) -> Array:
     middle = log_loss.mean()
     power = np.exp((log_loss - middle) / alpha_d[:, None])
     rows = np.stack([np.exp(-ratio * log_n), np.broadcast_to(np.exp(-log_d), power.shape)], axis=2)
-    found = non_negative(rows / power[:, :, None], np.ones_like(power))
-    found = np.log(np.maximum(found, 1e-9 * found.max(axis=1, keepdims=True) + 1e-300))
+    found = _log_coefficients(rows / power[:, :, None])
     scale = found + (middle / alpha_d)[:, None]
     log_nc = scale[:, 0] / ratio[:, 0] + x.log_params.mean()
     return np.stack([alpha_n, log_nc, alpha_d, scale[:, 1] + x.log_tokens.mean()], axis=1)
@@ -87,8 +92,7 @@ def _starts_steps(x: SimpleNamespace, log_loss: Array) -> Array:
         np.exp(-alpha_s[:, None] * x.log_steps_min),
     ]
     rows = np.stack(features, axis=2) / loss[:, None]
-    found = non_negative(rows, np.ones(rows.shape[:2]))
-    found = np.log(np.maximum(found, 1e-9 * found.max(axis=1, keepdims=True) + 1e-300))
+    found = _log_coefficients(rows)
     return np.stack([alpha_n, found[:, 0] / alpha_n, alpha_s, found[:, 1] / alpha_s], axis=1)
 
 

@@ -89,7 +89,10 @@ def _groups(runs: pl.DataFrame) -> Iterator[Notice]:
     for name in runs.columns:
         if name in _OWN or runs[name].dtype != pl.String:
             continue
-        values = runs[name].drop_nulls().unique().sort().to_list()
+        cells = runs[name].drop_nulls()
+        if cells.cast(pl.Float64, strict=False).null_count() < len(cells):
+            continue  # numbers, which a file gives as text
+        values = cells.unique().sort().to_list()
         if _GROUPS[0] <= len(values) <= min(_GROUPS[1], len(runs) // 3):
             yield Notice(
                 "mixed-groups",
