@@ -2,11 +2,13 @@
 
 from scalelab.counting.flops import CONVENTIONS, flops_per_token
 from scalelab.counting.parameters import ParameterCount, count_parameters
-from scalelab.counting.shape import TransformerShape
+from scalelab.counting.shape import RecurrentShape, Shape, TransformerShape
 
 __all__ = [
     "CONVENTIONS",
     "ParameterCount",
+    "RecurrentShape",
+    "Shape",
     "TransformerShape",
     "count_parameters",
     "flops_per_token",

@@ -1,4 +1,4 @@
-"""The shape of a decoder-only Transformer: every dimension free, checked once."""
+"""The shapes of the networks: every dimension free, checked once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scalelab.errors import SpecError
 Positions = Literal["rotary", "learned"]
 Norm = Literal["layernorm", "rmsnorm"]
 Activation = Literal["gelu", "relu", "swiglu"]
+Cell = Literal["lstm", "gru"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,37 @@ class TransformerShape:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.d_model // self.n_head
+
+
+@dataclass(frozen=True)
+class RecurrentShape:
+    """Dimensions of a recurrent language model: embedding, layers of one cell, output layer.
+
+    cell: ``lstm`` or ``gru``. n_layer: stacked layers. d_model: width of the embedding and of the
+    hidden state of every layer. context: tokens that an evaluation shows at once, from a state of
+    zeros; training carries the state on beyond it. vocabulary: distinct tokens. tied: the output
+    layer is the embedding matrix transposed.
+
+    Raises SpecError when the dimensions cannot be built.
+    """
+
+    cell: Cell
+    n_layer: int
+    d_model: int
+    context: int
+    vocabulary: int
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        for name in ("n_layer", "d_model", "context", "vocabulary"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise SpecError(f"{name} is {value!r}; a whole number of at least 1 is expected.")
+        if self.cell not in get_args(Cell):
+            raise SpecError(
+                f"cell is {self.cell!r}; one of {', '.join(get_args(Cell))} is expected."
+            )
+
+
+Shape = TransformerShape | RecurrentShape

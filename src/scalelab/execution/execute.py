@@ -16,10 +16,11 @@ from scalelab.training.spec import TrainSpec
 
 @dataclass(frozen=True)
 class Job:
-    """A run to train. seconds: how long it is expected to take."""
+    """A run to train. seconds: how long it is expected to take. why: it is trained, in words."""
 
     spec: TrainSpec
     seconds: float
+    why: str = ""
 
 
 class Observer(Protocol):

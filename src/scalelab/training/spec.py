@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scalelab.counting import TransformerShape
+from scalelab.counting import RecurrentShape, Shape, TransformerShape
 from scalelab.errors import SpecError
 from scalelab.training.schedules import SCHEDULES
 
@@ -21,8 +21,19 @@ class TrainSpec:
     final_lr: rate at the end as a fraction of the peak. micro_tokens: tokens of one forward pass
     (0: the whole batch). seed: initial parameters and order of the data.
 
-    trunk and fork_step: a branch starts from the checkpoint of run `trunk` at `fork_step`.
-    stop_step: a trunk stops here, still at its constant rate; it keeps checkpoints at `fork_steps`.
+    trunk and fork_step: a branch starts from the checkpoint of run `trunk` at `fork_step`, counted
+    in the branch's own steps; trunk_step: the same place in the trunk's steps, where the branch has
+    another batch (None: equal to fork_step). stop_step: a trunk stops here, still at its constant
+    rate; it keeps checkpoints at `fork_steps`.
+
+    unique_tokens: size of the data set, a fixed subset of the training split that is the same for
+    every run and contains every smaller one (0: the whole split). patience: the run stops when the
+    held-out loss has not fallen for so many evaluations along the way, and its loss is the lowest
+    of them (0: it runs to its last step). unroll: tokens through which a recurrent network is
+    differentiated at once; its state is carried on (0: the context).
+
+    others: (name, folder) of prepared corpora on which the final model is also evaluated, on
+    others_tokens tokens each.
 
     eval_tokens: held-out tokens of the final evaluation; curve_tokens: of those along the way;
     curve_points: how many along the way, log-spaced. noise_every: steps between measurements of
@@ -30,7 +41,7 @@ class TrainSpec:
     """
 
     run: str
-    shape: TransformerShape
+    shape: Shape
     corpus: str
     batch_tokens: int
     steps: int
@@ -56,6 +67,12 @@ class TrainSpec:
     noise_parts: int = 4
     checkpoint_seconds: float = 20.0
     kind: Literal["run", "trunk", "speed"] = "run"
+    trunk_step: int | None = None
+    unique_tokens: int = 0
+    patience: int = 0
+    unroll: int = 0
+    others: tuple[tuple[str, str], ...] = ()
+    others_tokens: int = 32_768
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
@@ -112,8 +129,10 @@ class TrainSpec:
         """The inverse of `to_dict`; raises SpecError on unknown or missing names."""
         try:
             values = dict(values)
-            shape = TransformerShape(**values.pop("shape"))
+            dimensions = values.pop("shape")
+            kind = RecurrentShape if "cell" in dimensions else TransformerShape
             fork_steps = tuple(values.pop("fork_steps", ()))
-            return cls(shape=shape, fork_steps=fork_steps, **values)
+            others = tuple((name, folder) for name, folder in values.pop("others", ()))
+            return cls(shape=kind(**dimensions), fork_steps=fork_steps, others=others, **values)
         except (KeyError, TypeError, ValueError) as error:
             raise SpecError(f"run.json does not describe a run: {error}") from error
