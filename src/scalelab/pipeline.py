@@ -9,52 +9,33 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
-from scalelab.counting import flops_per_token
 from scalelab.errors import RecordError
-from scalelab.execution.execute import Job, Observer, execute
+from scalelab.execution.execute import execute
 from scalelab.execution.pool import Pool
 from scalelab.execution.study import locked, run_table
-from scalelab.studies.conclude import conclude, planned_run, why
-from scalelab.studies.decide import (
-    LADDER_ALONE,
-    Decisions,
-    decide,
-    ladder_of,
-    remaining,
-    rungs_of,
-    sketch,
-)
-from scalelab.studies.design import Bench, Design, Gauge
-from scalelab.studies.designs import DESIGNS, get_designs
-from scalelab.studies.divide import StudyPlan, aim_of, divided
+from scalelab.studies import planned as planning
+from scalelab.studies.conclude import conclude
+from scalelab.studies.design import Design
 from scalelab.studies.gather import Gathered
-from scalelab.studies.gauge import DryGauge, MeasuredGauge
-from scalelab.studies.ladder import Ladder, makespan, own_tokens
-from scalelab.studies.result import PlannedRun, StudyResult
+from scalelab.studies.planned import Others, Planned, describe, make_plan
+from scalelab.studies.record import open_study
+from scalelab.studies.result import StudyResult
 from scalelab.studies.settings import RunSettings
 from scalelab.table import write_table
-from scalelab.training.records import read_json, write_json
-from scalelab.units import Budget, format_count, format_duration, format_flop, parse_budget
-from scalelab.version import __version__
+
+__all__ = ["Planned", "Watcher", "cache_folder", "describe", "plan", "prepare_corpus", "run"]
 
 
-class Watcher(Observer, Protocol):
-    """An observer that is also told of stages and of what was decided."""
-
-    def stage(self, name: str, jobs: int) -> None:
-        """A stage of `jobs` runs begins."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
+class Watcher(planning.Watcher, Protocol):
+    """An observer that is told of everything."""
 
     def encoding(self, what: str, done: int, total: int | None) -> None:
         """The corpus is being prepared."""
@@ -72,50 +53,6 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
         return _run(settings, study, watcher, lambda: time.monotonic() - began)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A study before it is trained.
-
-    ladder: None where none of its designs looks at one. designs: asked for now or before, in the
-    paper's order. others: other texts by name, on which the ladder is evaluated too.
-    """
-
-    decisions: Decisions
-    ladder: Ladder | None
-    plan: StudyPlan
-    designs: tuple[Design, ...]
-    others: Mapping[str, Corpus]
-
-    @property
-    def jobs(self) -> list[Job]:
-        """Every run, the ladder's first."""
-        ladder = [] if self.ladder is None else list(self.ladder.jobs)
-        return [*ladder, *self.plan.jobs.values()]
-
-    def runs(self) -> tuple[PlannedRun, ...]:
-        """Every run with its cost and why, the ladder's first."""
-        ladder = () if self.ladder is None else self.ladder.jobs
-        held = frozenset[str]() if self.ladder is None else self.ladder.held_out
-        asked: dict[str, list[str]] = {}
-        for design, runs in self.plan.runs.items():
-            for run in runs:
-                asked.setdefault(run, []).append(design)
-        return (
-            *(planned_run(job, why(job.spec.run, held, job.spec.kind)) for job in ladder),
-            *(
-                planned_run(job, f"{', '.join(asked[run])}: {job.why}")
-                for run, job in self.plan.jobs.items()
-            ),
-        )
-
-    @property
-    def cost(self) -> tuple[float, float]:
-        """Expected wall seconds, and training FLOP by the exact convention."""
-        seconds = makespan(self.jobs, self.decisions.workers)
-        flops = sum(flops_per_token(j.spec.shape) * own_tokens(j.spec) for j in self.jobs)
-        return seconds, flops
-
-
 def _run(
     settings: RunSettings, study: Path, watcher: Watcher, elapsed: Callable[[], float]
 ) -> tuple[StudyResult, Path]:
@@ -123,7 +60,8 @@ def _run(
 
     corpus = prepare_corpus(settings, watcher)
     with Pool(settings.workers) as pool:
-        planned = _plan(settings, study, corpus, pool, watcher, elapsed, dry=False)
+        others = partial(prepare_others, settings, corpus, watcher)
+        planned = make_plan(settings, study, corpus, others, pool, watcher, elapsed, dry=False)
         for line in describe(planned):
             watcher.note(line)
         watcher.stage("training", len(planned.jobs))
@@ -152,90 +90,10 @@ def plan(settings: RunSettings, watcher: Watcher) -> Planned:
 
     corpus = prepare_corpus(settings, watcher)
     with tempfile.TemporaryDirectory() as folder, Pool(settings.workers) as pool:
-        return _plan(settings, Path(folder), corpus, pool, watcher, lambda: 0.0, dry=True)
-
-
-def _plan(
-    settings: RunSettings,
-    study: Path,
-    corpus: Corpus,
-    pool: Pool,
-    watcher: Watcher,
-    elapsed: Callable[[], float],
-    *,
-    dry: bool,
-) -> Planned:
-    """The plan of a study: what stands in plan.json, and what is asked for beyond it.
-
-    dry: only speeds are measured, batch and rates are assumed.
-    """
-    budget = parse_budget(settings.budget)
-    probes = study / "probes"
-    asked = get_designs(settings.design)
-    record = None if dry else _recall(study)
-    if record is None:
-        others = prepare_others(settings, asked, corpus, watcher)
-        watcher.note(f"measuring on {pool.size} x {pool.device_name}")
-        aim = aim_of(asked) if asked else LADDER_ALONE
-        if dry:
-            decisions = sketch(probes, corpus, budget, settings, pool, watcher, aim)
-        else:
-            decisions = decide(probes, corpus, budget, settings, pool, watcher, elapsed, aim)
-        record = Record(decisions, StudyPlan(), tuple((n, str(c.folder)) for n, c in others))
-        if not dry:
-            _write_plan(study, record)
-    decisions = record.decisions
-    before = tuple(name for name in record.plan.runs if name in DESIGNS)
-    designs = get_designs((*settings.design, *before))
-    ladder = None
-    if not designs or any(design.ladder for design in designs):
-        ladder = ladder_of(decisions, str(corpus.folder), record.others)
-    plan = record.plan
-    if any(design.name not in plan.runs for design in designs):
-        gauge = (DryGauge if dry else MeasuredGauge)(probes, str(corpus.folder), pool, watcher)
-        bench = bench_of(decisions, ladder, corpus, record.others, pool.size, gauge)
-        recorded = list(plan.jobs.values())
-
-        def left() -> Budget:
-            whole = remaining(budget, probes, elapsed())
-            cost = bench.cost(recorded)
-            if ladder is not None:
-                cost += ladder.seconds if whole.unit == "seconds" else ladder.flops
-            return Budget(whole.unit, max(0.0, whole.amount - cost))
-
-        bench = replace(bench, allowance=left())
-        watcher.stage("planning the designs", 0)
-        plan = divided(plan, designs, bench, left)
-        if not dry:
-            _write_plan(study, replace(record, plan=plan))
-    corpora = {name: Corpus.load(Path(folder)) for name, folder in record.others}
-    return Planned(decisions, ladder, plan, designs, corpora)
-
-
-def bench_of(
-    decisions: Decisions,
-    ladder: Ladder | None,
-    corpus: Corpus,
-    others: tuple[tuple[str, str], ...],
-    workers: int,
-    gauge: Gauge,
-) -> Bench:
-    """What designs plan with; the allowance is set for each."""
-    rungs = rungs_of(decisions)
-    return Bench(
-        corpus=corpus,
-        family=decisions.family,
-        sizes=[rung.shape for rung in rungs],
-        rates=[rung.lr for rung in rungs],
-        speeds=[rung.speed for rung in rungs],
-        ladder=ladder,
-        batch_tokens=decisions.batch_tokens,
-        allowance=Budget("seconds", 0.0),
-        workers=workers,
-        seed=decisions.seed,
-        gauge=gauge,
-        others=others,
-    )
+        others = partial(prepare_others, settings, corpus, watcher)
+        return make_plan(
+            settings, Path(folder), corpus, others, pool, watcher, lambda: 0.0, dry=True
+        )
 
 
 def with_designs(found: StudyResult, study: Path, planned: Planned, corpus: Corpus) -> StudyResult:
@@ -259,8 +117,8 @@ def with_designs(found: StudyResult, study: Path, planned: Planned, corpus: Corp
 
 
 def prepare_others(
-    settings: RunSettings, designs: Sequence[Design], corpus: Corpus, watcher: Watcher
-) -> tuple[tuple[str, Corpus], ...]:
+    settings: RunSettings, corpus: Corpus, watcher: Watcher, designs: Sequence[Design]
+) -> Others:
     """The other texts, in the tokens of the study's text, by name.
 
     Those of the settings; where there are none and a design needs some, the text of the Python
@@ -315,58 +173,6 @@ def cache_folder() -> Path:
     return Path(base) / "scalelab"
 
 
-def open_study(settings: RunSettings) -> Path:
-    """The study's folder with its study.json; RecordError when other settings stand there."""
-    study = settings.folder()
-    record = study / "study.json"
-    # A study may be asked for more designs; they are added to its plan.
-    free = ("out", "workers", "design")
-    wanted = {key: value for key, value in asdict(settings).items() if key not in free}
-    for name in ("text", "transfer"):
-        wanted[name] = [str(Path(path).resolve()) for path in getattr(settings, name)]
-    if record.exists():
-        # Settings that an older version did not know had the default.
-        there = asdict(RunSettings()) | {"text": [], "transfer": []} | _recorded_settings(record)
-        changed = sorted(key for key in wanted if there.get(key) != wanted[key])
-        if not changed:
-            return study
-        if (study / "plan.json").exists():
-            differences = ", ".join(f"{key} {there.get(key)!r}" for key in changed)
-            raise RecordError(
-                f"{study} holds a study with {differences}; asked for now: "
-                + ", ".join(f"{key} {wanted[key]!r}" for key in changed)
-                + ". Choose another --out, or delete that folder."
-            )
-        # Nothing was decided there yet: a study that failed early, with other settings.
-        shutil.rmtree(study / "probes", ignore_errors=True)
-    try:
-        study.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(
-            f"cannot make the folder {study}: {error.strerror or error}. Choose another --out."
-        ) from error
-    write_json(
-        record,
-        {
-            "settings": wanted,
-            "scalelab": __version__,
-            "python": platform.python_version(),
-            "argv": sys.argv,
-        },
-    )
-    return study
-
-
-def _recorded_settings(record: Path) -> dict[str, Any]:
-    values = read_json(record)
-    settings = values.get("settings") if isinstance(values, dict) else None
-    if not isinstance(settings, dict):
-        raise RecordError(
-            f"{record} is no record of a study. Choose another --out, or delete {record.parent}."
-        )
-    return settings
-
-
 def keep(found: StudyResult, study: Path) -> None:
     """Write the run table, the curves and the fits, for anyone to go on from."""
     for table, name in (
@@ -383,69 +189,6 @@ def keep(found: StudyResult, study: Path) -> None:
         raise RecordError(f"cannot make {folder}: {error.strerror or error}.") from error
     for name, model in found.fits.items():
         model.save(folder / f"{name.replace('(', '-').replace(')', '')}.json")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What plan.json holds. others: (name, folder) of the other texts."""
-
-    decisions: Decisions
-    plan: StudyPlan
-    others: tuple[tuple[str, str], ...]
-
-
-def _write_plan(study: Path, record: Record) -> None:
-    designs = {"others": [list(pair) for pair in record.others], **record.plan.to_dict()}
-    write_json(study / "plan.json", record.decisions.to_dict() | {"designs": designs})
-
-
-def _recall(study: Path) -> Record | None:
-    path = study / "plan.json"
-    if not path.exists():
-        return None
-    try:
-        values = dict(read_json(path))
-        designs = values.pop("designs", None)
-        decisions = Decisions.from_dict(values)
-        if designs is None:  # of a version without designs
-            return Record(decisions, StudyPlan(), ())
-        others = tuple((name, folder) for name, folder in designs["others"])
-        return Record(decisions, StudyPlan.from_dict(designs), others)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RecordError(
-            f"{path} is damaged or of another version ({error!r}). Choose another --out, or delete "
-            f"{study}."
-        ) from error
-
-
-def describe(planned: Planned) -> list[str]:
-    """The plan as lines: every choice with its reason, then sizes, tokens, cost."""
-    decisions, ladder = planned.decisions, planned.ladder
-    lines = [f"{c.name}: {c.value} - {c.reason} ({c.source})" for c in decisions.choices]
-    lines += [f"note: {notice}" for notice in decisions.notices]
-    if ladder is not None:
-        runs = sum(job.spec.kind == "run" for job in ladder.jobs)
-        lines.append(
-            f"ladder: {runs} runs, {format_count(ladder.trained_tokens)} tokens "
-            f"({format_count(ladder.separate_tokens)} as separate runs), "
-            f"{format_flop(ladder.flops)}, about {format_duration(ladder.seconds)}"
-        )
-    for name, runs_of in planned.plan.runs.items():
-        own = [planned.plan.jobs[run] for run in runs_of if run in planned.plan.jobs]
-        busy = sum(job.seconds for job in own) / decisions.workers
-        lines.append(
-            f"{name}: {len(own)} runs of its own, about {format_duration(busy)}"
-            if own
-            else f"{name}: looks at the ladder's runs"
-            if not runs_of
-            else f"{name}: its {len(runs_of)} runs are trained already for others"
-        )
-        lines += [f"left out of {name}: {why}" for why in planned.plan.left_out.get(name, ())]
-    seconds, flops = planned.cost
-    lines.append(
-        f"plan: {len(planned.jobs)} runs, {format_flop(flops)}, about {format_duration(seconds)}"
-    )
-    return lines
 
 
 def machine_facts(pool: Pool) -> dict[str, str]:
