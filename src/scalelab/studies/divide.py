@@ -92,12 +92,14 @@ def divided(
     designs: Sequence[Design],
     bench: Bench,
     left: Callable[[], Budget],
+    whole: Budget,
 ) -> StudyPlan:
     """The plan with the designs added that it lacks.
 
     bench: of the study; each design gets it with its own allowance. left: what may still be planned
     for, the ladder and `there` already subtracted; it is asked again for each design, because
-    planning measures, which takes time.
+    planning measures, which takes time. whole: the study's budget, of which a design that comes to
+    a study that was planned before may spend its usual share, whatever the others left.
     """
     wanted = [design for design in designs if design.name not in there.runs]
     weights = {design.name: design.weight for design in wanted}
@@ -117,9 +119,8 @@ def divided(
         rest = left()
         behind = sum(list(weights.values())[i:])
         share = (rest.amount - spent) * weights[name] / behind if behind else 0.0
-        # A design that comes to a study whose budget is spent may still spend its usual share.
-        least = max(0.0, rest.amount) * weights[name] / everything
-        allowance = Budget(rest.unit, max(share, least, 0.0))
+        usual = whole.amount * weights[name] / everything if there.runs else 0.0
+        allowance = Budget(rest.unit, max(share, usual, 0.0))
         plan = make(replace(bench, allowance=allowance))
         new = _rename(plan.jobs, known)
         fresh = {job.spec.run: job for job in new if job.spec.run not in jobs}

@@ -138,7 +138,7 @@ def make_plan(
 
         bench = replace(bench, allowance=left())
         watcher.stage("planning the designs", 0)
-        plan = divided(plan, designs, bench, left)
+        plan = divided(plan, designs, bench, left, budget)
         if not dry:
             write_plan(study, replace(record, plan=plan))
     corpora = {name: Corpus.load(Path(folder)) for name, folder in record.others}
