@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
-from scalelab.errors import RecordError
+from scalelab.errors import InputError, RecordError
 from scalelab.execution.execute import Observer, execute
 from scalelab.execution.pool import Pool
 from scalelab.execution.study import locked
+from scalelab.paths import real_path
 from scalelab.studies.conclude import conclude
 from scalelab.studies.decide import Decisions, decide, ladder_of, sketch
 from scalelab.studies.ladder import Ladder
@@ -53,8 +54,9 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
     run's checkpoint written.
     """
     began = time.monotonic()
-    study = open_study(settings)
+    study = settings.folder()
     with locked(study):
+        open_study(settings)
         return _run(settings, study, watcher, lambda: time.monotonic() - began)
 
 
@@ -142,7 +144,7 @@ def open_study(settings: RunSettings) -> Path:
     wanted = {
         key: value for key, value in asdict(settings).items() if key not in ("out", "workers")
     }
-    wanted["text"] = [str(Path(path).resolve()) for path in settings.text]
+    wanted["text"] = [str(real_path(path)) for path in settings.text]
     if record.exists():
         # Settings that an older version did not know had the default.
         there = asdict(RunSettings()) | _recorded_settings(record)
@@ -204,10 +206,13 @@ def _recall(study: Path) -> Decisions | None:
     if not path.exists():
         return None
     try:
-        return Decisions.from_dict(read_json(path))
-    except (KeyError, TypeError, AttributeError) as error:
+        decisions = Decisions.from_dict(read_json(path))
+        ladder_of(decisions, "")
+        return decisions
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        seen = "not readable" if isinstance(error, InputError) else repr(error)
         raise RecordError(
-            f"{path} is damaged or of another version ({error!r}). Choose another --out, or delete "
+            f"{path} is damaged or of another version ({seen}). Choose another --out, or delete "
             f"{study}."
         ) from error
 

@@ -31,6 +31,7 @@ from scalelab.corpus.spec import CorpusSpec
 from scalelab.corpus.splits import Duplicates, split_documents, without_duplicates
 from scalelab.corpus.spool import Documents, Spool
 from scalelab.errors import CorpusError, Notice
+from scalelab.paths import home_path
 from scalelab.units import format_count
 
 FORMAT = 1
@@ -205,7 +206,7 @@ def _given_tokenizer(spec: CorpusSpec) -> Encoder | None:
         return BytesEncoder()
     if spec.tokenizer.startswith("bpe:"):
         return None
-    return load_tokenizer(Path(spec.tokenizer).expanduser())
+    return load_tokenizer(home_path(spec.tokenizer))
 
 
 def _train(size: int, train: Documents, spool: Spool, progress: Progress) -> FileEncoder:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from scalelab.counting.shape import Activation, Norm, Positions
 from scalelab.errors import SpecError
+from scalelab.paths import home_path, real_path
 from scalelab.units import parse_budget
 
 
@@ -54,8 +55,8 @@ class RunSettings:
     def folder(self) -> Path:
         """Where the study is kept."""
         if self.out is not None:
-            return Path(self.out)
-        source = self.hf or (Path(self.text[0]).resolve().name if self.text else "python")
+            return home_path(self.out)
+        source = self.hf or (real_path(self.text[0]).name if self.text else "python")
         name = "".join(c if c.isalnum() or c in "-_." else "-" for c in source)
         return Path("runs") / f"{name}-{self.budget.replace(' ', '')}"
 
