@@ -13,6 +13,11 @@ from scalelab.errors import SpecError
 from scalelab.paths import home_path, real_path
 from scalelab.units import parse_budget
 
+MOST_DATA_SIZES = 32
+"""Over a factor of four or more these still differ in the three digits by which runs are named."""
+MOST_SEED = 2**63 - 1
+"""The largest that torch takes."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -67,6 +72,11 @@ class RunSettings:
                 raise SpecError(
                     f"{name.replace('_', '-')} is {getattr(self, name)}; at least {least} is "
                     "needed."
+                )
+        for name, most in (("data_sizes", MOST_DATA_SIZES), ("seed", MOST_SEED)):
+            if getattr(self, name) > most:
+                raise SpecError(
+                    f"{name.replace('_', '-')} is {getattr(self, name)}; at most {most} can be."
                 )
         if self.workers is not None and self.workers < 1:
             raise SpecError(f"workers is {self.workers}; at least 1 is needed.")
