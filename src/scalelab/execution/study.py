@@ -61,7 +61,7 @@ def result(study: Path, run: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     values = read_json(path)
-    if not (isinstance(values, dict) and "run" in values):
+    if not (isinstance(values, dict) and values):
         raise RecordError(
             f"{path} is no result of a run; delete it and run the same command again."
         )
