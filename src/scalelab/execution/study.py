@@ -15,34 +15,44 @@ import polars as pl
 
 from scalelab.errors import RecordError
 from scalelab.training.records import read_json, read_lines, write_json
-from scalelab.training.spec import TrainSpec
+from scalelab.training.spec import TrainSpec, read_spec
 
 
 def register(study: Path, spec: TrainSpec) -> Path:
     """The folder of a run with its run.json; RecordError when another spec stands there."""
     folder = study / spec.run
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(
-            f"cannot make {folder}: {error.strerror or error}. Choose another --out."
-        ) from error
+    _make_folder(folder)
     path = folder / "run.json"
     if path.exists():
-        there = TrainSpec.from_dict(read_json(path))
+        there = read_spec(path)
         if there != spec:
+            differs = ", ".join(
+                f"{name} {getattr(there, name)!r}, wanted is {getattr(spec, name)!r}"
+                for name in vars(spec)
+                if getattr(there, name) != getattr(spec, name)
+            )
             raise RecordError(
-                f"{folder} holds a run with other settings; choose another --out or delete it."
+                f"{folder} holds a run with other settings ({differs}); choose another --out or "
+                "delete it."
             )
     else:
         write_json(path, spec.to_dict())
     return folder
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"cannot make the folder {folder}: {error.strerror or error}. Choose another --out."
+        ) from error
+
+
 def specs(study: Path) -> Iterator[TrainSpec]:
     """Every run registered in a study, in order of name."""
     for path in sorted(study.glob("*/run.json")):
-        yield TrainSpec.from_dict(read_json(path))
+        yield read_spec(path)
 
 
 def result(study: Path, run: str) -> dict[str, Any] | None:
@@ -50,19 +60,26 @@ def result(study: Path, run: str) -> dict[str, Any] | None:
     path = study / run / "result.json"
     if not path.exists():
         return None
-    values: dict[str, Any] = read_json(path)
+    values = read_json(path)
+    if not (isinstance(values, dict) and values):
+        raise RecordError(
+            f"{path} is no result of a run; delete it and run the same command again."
+        )
     return values
 
 
 @contextmanager
 def locked(study: Path) -> Iterator[None]:
-    """Hold a study's folder for one process; RecordError while another one holds it.
+    """Make a study's folder and hold it for one process; RecordError while another one holds it.
 
-    The lock goes with the process, however that ends. Where the system has no such locks (Windows,
-    some network file systems) there is none.
+    Nothing in the folder may be written before: a second process with other settings would replace
+    the record of the first. For the same reason the lock is on a file of its own, which is never
+    renamed over. It goes with the process, however that ends. Where the system has no such locks
+    (Windows, some network file systems) there is none.
     """
+    _make_folder(study)
     try:
-        lock = (study / "study.json").open("a")
+        lock = (study / ".lock").open("a")
     except OSError as error:
         raise RecordError(
             f"cannot write into {study}: {error.strerror or error}. Choose another --out."
@@ -119,7 +136,7 @@ def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float])
             folders.insert(0, (study / spec.trunk, spec.fork_step))
         for folder, until in folders:
             logged = list(read_lines(folder / "metrics.jsonl"))
-            for line in read_lines(folder / "evals.jsonl"):
+            for line in read_lines(folder / "evals.jsonl", "tokens", "loss"):
                 if until is not None and line["step"] > until:
                     break
                 while len(logged) > 1 and logged[1]["step"] <= line["step"]:

@@ -67,7 +67,7 @@ def measured_noise_scale(folder: Path) -> float | None:
     """B_simple in tokens over the second half of a run's measurements, from noise.jsonl."""
     samples = [
         NoiseSample(signal=line["signal"], noise=line["noise"])
-        for line in read_lines(folder / "noise.jsonl")
+        for line in read_lines(folder / "noise.jsonl", "signal", "noise")
         if line["signal"] is not None and line["noise"] is not None
     ]
     return noise_scale(samples[len(samples) // 2 :])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from scalelab.counting import RecurrentShape, Shape, TransformerShape
-from scalelab.errors import SpecError
+from scalelab.errors import RecordError, SpecError
+from scalelab.training.records import read_json
 from scalelab.training.schedules import SCHEDULES
 
 
@@ -135,4 +137,12 @@ class TrainSpec:
             others = tuple((name, folder) for name, folder in values.pop("others", ()))
             return cls(shape=kind(**dimensions), fork_steps=fork_steps, others=others, **values)
         except (KeyError, TypeError, ValueError) as error:
-            raise SpecError(f"run.json does not describe a run: {error}") from error
+            raise SpecError(f"this does not describe a run: {error!r}") from error
+
+
+def read_spec(path: Path) -> TrainSpec:
+    """What a run.json says is to be trained; RecordError, by name, when it says nothing usable."""
+    try:
+        return TrainSpec.from_dict(read_json(path))
+    except SpecError as error:
+        raise RecordError(f"{path}: {error}; delete it and run the same command again.") from error
