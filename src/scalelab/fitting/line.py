@@ -36,10 +36,10 @@ def fit_line(
 
     Points scatter about the line by their own errors and by something they do not know of, whose
     size is found by restricted maximum likelihood; those far off are pulled in by Huber's weights
-    and tell no more of the scatter, so that one bad end of a sweep does not turn the line. known: the errors are all there is and
-    their inverse squares are the weights, as published optima ask for. error: None for equal ones.
-    The interval of the slope has Student's n - 2 degrees of freedom. Raises FitError for fewer than
-    three points or equal x.
+    and tell no more of the scatter, so that one bad end of a sweep does not turn the line. known:
+    the errors are all there is and their inverse squares are the weights, as published optima ask
+    for. error: None for equal ones. The interval of the slope has Student's n - 2 degrees of
+    freedom. Raises FitError for fewer than three points or equal x.
     """
     from scipy.stats import t as student
 
