@@ -1,10 +1,10 @@
-"""Parameters of a Transformer, by part, from its shape alone."""
+"""Parameters of a network, by part, from its shape alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scalelab.counting.shape import TransformerShape
+from scalelab.counting.shape import RecurrentShape, Shape, TransformerShape
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class ParameterCount:
 
     embedding: token and learned position embeddings. attention: Q, K, V and output matrices.
     feed_forward: its matrices. norm: scales (and shifts) of the normalisation layers. bias: biases
-    of the linear maps. output: the output layer when it is not tied to the embedding.
+    of the linear maps. output: the output layer when it is not tied to the embedding. recurrent:
+    the input and hidden matrices of LSTM or GRU cells.
     """
 
     embedding: int
@@ -22,6 +23,7 @@ class ParameterCount:
     norm: int
     bias: int
     output: int
+    recurrent: int = 0
 
     @property
     def total(self) -> int:
@@ -33,15 +35,17 @@ class ParameterCount:
             + self.norm
             + self.bias
             + self.output
+            + self.recurrent
         )
 
     @property
     def non_embedding(self) -> int:
         """N of Kaplan et al. 2020: the matrices of the layers, no embedding, norm, bias, output.
 
-        For d_ff = 4 d_model it equals 12 n_layer d_model^2 (section 2.1).
+        For d_ff = 4 d_model it equals 12 n_layer d_model^2 (section 2.1); of a recurrent network it
+        is the cells' matrices, 8 d_model^2 a layer for an LSTM, 6 for a GRU.
         """
-        return self.attention + self.feed_forward
+        return self.attention + self.feed_forward + self.recurrent
 
     def to_dict(self) -> dict[str, int]:
         """Every part and both sums, as `scalelab count --json` and the run record hold them."""
@@ -52,17 +56,39 @@ class ParameterCount:
             "norm": self.norm,
             "bias": self.bias,
             "output": self.output,
+            "recurrent": self.recurrent,
             "total": self.total,
             "active": self.total,
             "non_embedding": self.non_embedding,
         }
 
 
-def count_parameters(shape: TransformerShape) -> ParameterCount:
+GATES = {"lstm": 4, "gru": 3}
+"""Matrices of width d_model x d_model that a cell has for its input, and as many for its state."""
+
+
+def count_parameters(shape: Shape) -> ParameterCount:
     """Parameters by part of the model that `shape` builds; exact, not 12 n_layer d_model^2.
 
     Source: Kaplan et al. 2020, table 1, with the parts that it leaves out added.
     """
+    return _recurrent(shape) if isinstance(shape, RecurrentShape) else _transformer(shape)
+
+
+def _recurrent(shape: RecurrentShape) -> ParameterCount:
+    d, gates = shape.d_model, GATES[shape.cell]
+    return ParameterCount(
+        embedding=shape.vocabulary * d,
+        attention=0,
+        feed_forward=0,
+        norm=0,
+        bias=shape.n_layer * 2 * gates * d,  # torch has one for the input and one for the state
+        output=0 if shape.tied else shape.vocabulary * d,
+        recurrent=shape.n_layer * 2 * gates * d * d,
+    )
+
+
+def _transformer(shape: TransformerShape) -> ParameterCount:
     d, n_layer = shape.d_model, shape.n_layer
     # SwiGLU has a gate beside the two maps of the plain feed-forward layer.
     up_maps = 2 if shape.activation == "swiglu" else 1

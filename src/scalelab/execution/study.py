@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from scalelab.counting import flops_per_token
 from scalelab.errors import RecordError
 from scalelab.training.records import read_json, read_lines, write_json
 from scalelab.training.spec import TrainSpec, read_spec
@@ -121,19 +124,22 @@ def run_table(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float]) -> pl.DataFrame:
+def curve_table(
+    study: Path, runs: Iterable[TrainSpec], flops: dict[str, float], *, trunks: bool = False
+) -> pl.DataFrame:
     """Learning curves, long form: held-out loss at log-spaced steps, and what training logged.
 
     A branch's curve begins with its trunk's. flops: training FLOP per token of each run. `loss` is
-    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before.
+    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before. trunks:
+    trunks are runs too.
     """
     rows: list[dict[str, Any]] = []
     for spec in runs:
-        if spec.kind != "run":
+        if spec.kind != "run" and not (trunks and spec.kind == "trunk"):
             continue
         folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
         if spec.trunk is not None:
-            folders.insert(0, (study / spec.trunk, spec.fork_step))
+            folders.insert(0, (study / spec.trunk, spec.trunk_at))
         for folder, until in folders:
             logged = list(read_lines(folder / "metrics.jsonl"))
             for line in read_lines(folder / "evals.jsonl", "tokens", "loss"):
@@ -167,3 +173,28 @@ def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float])
         "grad_norm": pl.Float64,
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def read_run(
+    study: Path, spec: TrainSpec
+) -> tuple[dict[str, Any] | None, pl.DataFrame, pl.DataFrame, NDArray[np.float64]]:
+    """A run as it lies on disk: its result, its curve, its noise samples, its loss by position.
+
+    The result is None while the run has not ended. Curve: step, tokens, flops, loss, lr; a branch's
+    begins with its trunk's up to the fork, in the trunk's steps. Noise: step, signal, noise. Loss
+    by position: (context,), empty where there is none.
+    """
+    folder = study / spec.run
+    curve = curve_table(study, [spec], {spec.run: flops_per_token(spec.shape)}, trunks=True)
+    lines = list(read_lines(folder / "noise.jsonl"))
+    names = {"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64}
+    noise = pl.DataFrame(
+        [{name: line.get(name) for name in names} for line in lines], schema=names, orient="row"
+    )
+    positions = folder / "positions.json"
+    return (
+        result(study, spec.run),
+        curve.select("step", "tokens", "flops", "loss", "lr"),
+        noise.drop_nulls(),
+        np.array(read_json(positions) if positions.exists() else [], dtype=np.float64),
+    )

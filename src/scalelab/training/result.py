@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,36 @@ def write_result(
     *,
     status: str,
     step: int,
+    stopped_at: int,
     loss: float | None,
+    others: Mapping[str, float],
     seconds: float,
 ) -> None:
     """Write result.json: every component of the count, FLOP by every convention, the loss.
 
-    loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    step: to which tokens and loss belong; stopped_at: the last one trained, later where the run was
+    stopped early. loss: final held-out loss, nats per token (None for a trunk, which is not
+    decayed). others: loss on other texts, by name.
     """
     count = count_parameters(spec.shape)
     tokens = step * spec.batch_tokens
-    unique = min(tokens, (corpus.train.tokens - 1) // spec.shape.context * spec.shape.context)
+    row = spec.row_tokens
+    there = spec.unique_tokens or corpus.train.tokens - 1
+    whole = max(1, round(there / row)) if spec.unique_tokens else there // row
     values: dict[str, Any] = {
         "run": spec.run,
         "status": status,
-        "family": "transformer",
+        "family": getattr(spec.shape, "cell", "transformer"),
         "params": count.non_embedding,
         **{f"params_{part}": number for part, number in count.to_dict().items()},
         "n_layer": spec.shape.n_layer,
         "d_model": spec.shape.d_model,
-        "d_ff": spec.shape.d_ff,
-        "n_head": spec.shape.n_head,
+        "d_ff": getattr(spec.shape, "d_ff", None),
+        "n_head": getattr(spec.shape, "n_head", None),
         "context": spec.shape.context,
         "vocabulary": spec.shape.vocabulary,
         "tokens": tokens,
-        "unique_tokens": unique,
+        "unique_tokens": min(tokens, whole * row),
         "flops": flops_per_token(spec.shape, "exact") * tokens,
         **{
             f"flops_{name.lower()}": flops_per_token(spec.shape, name) * tokens
@@ -50,11 +57,13 @@ def write_result(
         },
         "batch_tokens": spec.batch_tokens,
         "steps": step,
+        "stopped_at_step": stopped_at,
         "lr": spec.lr,
         "schedule": spec.schedule,
         "seed": spec.seed,
         "trunk": spec.trunk or spec.run,
         "loss": loss,
+        **{f"loss.{name}": value for name, value in others.items()},
         "bytes_per_token": corpus.bytes_per_token,
         "tokenizer": corpus.tokenizer,
         "noise_scale": measured_noise_scale(folder),

@@ -78,17 +78,23 @@ class TrainSpec:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        if self.batch_tokens % self.shape.context:
+        if self.batch_tokens % self.row_tokens:
             raise SpecError(
                 f"batch of {self.batch_tokens} tokens is not a whole number of sequences of "
-                f"{self.shape.context} tokens; choose a multiple of the context."
+                f"{self.row_tokens} tokens; choose a multiple of the context (of unroll, for a "
+                "recurrent network)."
             )
         if self.micro_tokens and (
-            self.micro_tokens % self.shape.context or self.batch_tokens % self.micro_tokens
+            self.micro_tokens % self.row_tokens or self.batch_tokens % self.micro_tokens
         ):
             raise SpecError(
-                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the context "
-                f"({self.shape.context}) that divides the batch ({self.batch_tokens})."
+                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the sequence "
+                f"({self.row_tokens}) that divides the batch ({self.batch_tokens})."
+            )
+        if self.unroll and not isinstance(self.shape, RecurrentShape):
+            raise SpecError(
+                f"run {self.run}: unroll {self.unroll} is of recurrent networks; a Transformer "
+                "trains on whole contexts."
             )
         if self.schedule not in SCHEDULES:
             raise SpecError(
@@ -118,9 +124,19 @@ class TrainSpec:
         return self.steps - round(self.decay_fraction * self.steps)
 
     @property
+    def row_tokens(self) -> int:
+        """Tokens of one row of a batch."""
+        return self.unroll or self.shape.context
+
+    @property
     def sequences(self) -> int:
         """Sequences per optimizer step."""
-        return self.batch_tokens // self.shape.context
+        return self.batch_tokens // self.row_tokens
+
+    @property
+    def trunk_at(self) -> int:
+        """The trunk's step from whose checkpoint a branch starts."""
+        return self.fork_step if self.trunk_step is None else self.trunk_step
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `run.json` holds them."""
