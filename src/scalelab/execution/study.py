@@ -82,7 +82,7 @@ def locked(study: Path) -> Iterator[None]:
     """
     _make_folder(study)
     try:
-        lock = (study / ".lock").open("a")
+        lock = (study / "lock").open("a")
     except OSError as error:
         raise RecordError(
             f"cannot write into {study}: {error.strerror or error}. Choose another --out."
