@@ -24,7 +24,7 @@ from scalelab.training.noise import NoiseSample, noise_sample
 from scalelab.training.records import JsonLines, drop_checkpoints, read_lines, write_json
 from scalelab.training.result import write_result
 from scalelab.training.schedules import lr_factor
-from scalelab.training.spec import TrainSpec, read_spec
+from scalelab.training.spec import TrainSpec
 
 Status = Literal["finished", "diverged", "interrupted"]
 Progress = Callable[[int, float, float], None]
@@ -93,7 +93,7 @@ class Trainer:
                     f"{self.spec.trunk_at}, and that checkpoint is missing or damaged. Delete "
                     f"{trunk} and run the same command again."
                 )
-            self._check_fork(read_spec(trunk / "run.json"))
+            self._check_fork(state["step"] * state.get("batch_tokens", self.spec.batch_tokens))
             # The trunk's time is the trunk's; steps are counted in this run's batches.
             state |= {"seconds": 0.0, "step": self.spec.fork_step}
         if state is not None:
@@ -106,14 +106,13 @@ class Trainer:
             if carried and carried[0].shape[1] == self.spec.sequences:
                 self.state = carried
 
-    def _check_fork(self, trunk: TrainSpec) -> None:
+    def _check_fork(self, trunk_tokens: int) -> None:
         here = self.spec.fork_step * self.spec.batch_tokens
-        there = self.spec.trunk_at * trunk.batch_tokens
-        if here != there:
+        if here != trunk_tokens:
             raise TrainingError(
                 f"{self.spec.run} begins at {here} tokens ({self.spec.fork_step} steps of "
-                f"{self.spec.batch_tokens}), its trunk's step {self.spec.trunk_at} is at {there} "
-                f"(of {trunk.batch_tokens}): both must be the same place."
+                f"{self.spec.batch_tokens}), step {self.spec.trunk_at} of its trunk "
+                f"{self.spec.trunk} is at {trunk_tokens}: both must be the same place."
             )
 
     def save(self) -> None:
@@ -124,6 +123,7 @@ class Trainer:
             "seconds": self.seconds,
             "optimizer": self.optimizer.state_dict(),
             "state": self.state or (),
+            "batch_tokens": self.spec.batch_tokens,
         }
         save_checkpoint(self.folder / "checkpoint", self.step, state, self.spec.fork_steps)
 
