@@ -20,10 +20,11 @@ def _kaplan(shape: Shape) -> float:
 
 
 def _chinchilla(shape: Shape) -> float:
-    if isinstance(shape, RecurrentShape):
-        return _six_n(shape) + 3 * 2 * 2.0 * shape.vocabulary * shape.d_model
     d, context = shape.d_model, shape.context
     embedding = 2.0 * shape.vocabulary * d
+    logits = 2.0 * d * shape.vocabulary
+    if isinstance(shape, RecurrentShape):
+        return 3.0 * (embedding + 2.0 * count_parameters(shape).recurrent + logits)
     attention = (
         2.0 * 3 * d * d  # Q, K, V
         + 2.0 * context * d  # scores against every position of the context
@@ -33,7 +34,6 @@ def _chinchilla(shape: Shape) -> float:
     )
     maps = 3 if shape.activation == "swiglu" else 2
     dense = 2.0 * maps * d * shape.d_ff
-    logits = 2.0 * d * shape.vocabulary
     return 3.0 * (embedding + shape.n_layer * (attention + dense) + logits)
 
 
@@ -59,8 +59,9 @@ def flops_per_token(shape: Shape, convention: str = "exact") -> float:
     half, output layer left out (Kaplan et al. 2020, table 1). chinchilla: Hoffmann et al. 2022,
     appendix F (embedding, full attention, softmax, output layer). exact: every matrix product as
     executed with a full square of attention, 6 (N + vocabulary d_model) + 12 n_layer context
-    d_model. A recurrent network has no attention: 6 N, with embedding and output layer added where
-    a convention counts them. A float, because 6 N D overflows 64-bit integers above 9.2e18.
+    d_model. A recurrent network has no attention: 6N and kaplan are then the same, chinchilla is
+    embedding, cells and output layer, exact 6 (N + vocabulary d_model). A float, because 6 N D
+    overflows 64-bit integers above 9.2e18.
 
     Raises KeyError for a convention that is not in CONVENTIONS.
     """

@@ -13,8 +13,8 @@ class ParameterCount:
 
     embedding: token and learned position embeddings. attention: Q, K, V and output matrices.
     feed_forward: its matrices. norm: scales (and shifts) of the normalisation layers. bias: biases
-    of the linear maps. output: the output layer when it is not tied to the embedding. recurrent:
-    the input and hidden matrices of LSTM or GRU cells.
+    of the linear maps and of recurrent cells. output: the output layer when it is not tied to the
+    embedding. recurrent: the matrices of recurrent cells, from the input and from the last state.
     """
 
     embedding: int
@@ -42,8 +42,7 @@ class ParameterCount:
     def non_embedding(self) -> int:
         """N of Kaplan et al. 2020: the matrices of the layers, no embedding, norm, bias, output.
 
-        For d_ff = 4 d_model it equals 12 n_layer d_model^2 (section 2.1); of a recurrent network it
-        is the cells' matrices, 8 d_model^2 a layer for an LSTM, 6 for a GRU.
+        For d_ff = 4 d_model it equals 12 n_layer d_model^2 (section 2.1).
         """
         return self.attention + self.feed_forward + self.recurrent
 
@@ -53,10 +52,10 @@ class ParameterCount:
             "embedding": self.embedding,
             "attention": self.attention,
             "feed_forward": self.feed_forward,
+            "recurrent": self.recurrent,
             "norm": self.norm,
             "bias": self.bias,
             "output": self.output,
-            "recurrent": self.recurrent,
             "total": self.total,
             "active": self.total,
             "non_embedding": self.non_embedding,
@@ -64,15 +63,20 @@ class ParameterCount:
 
 
 GATES = {"lstm": 4, "gru": 3}
-"""Matrices of width d_model x d_model that a cell has for its input, and as many for its state."""
+"""Maps of one cell: input, forget, candidate and output gate; reset, update and candidate."""
 
 
 def count_parameters(shape: Shape) -> ParameterCount:
     """Parameters by part of the model that `shape` builds; exact, not 12 n_layer d_model^2.
 
+    A recurrent layer has gates x 2 d_model^2 in matrices, 8 d_model^2 for an LSTM and 6 d_model^2
+    for a GRU, and gates x 2 d_model biases (torch.nn.LSTM has one for either matrix).
+
     Source: Kaplan et al. 2020, table 1, with the parts that it leaves out added.
     """
-    return _recurrent(shape) if isinstance(shape, RecurrentShape) else _transformer(shape)
+    if isinstance(shape, RecurrentShape):
+        return _recurrent(shape)
+    return _transformer(shape)
 
 
 def _recurrent(shape: RecurrentShape) -> ParameterCount:
@@ -82,9 +86,9 @@ def _recurrent(shape: RecurrentShape) -> ParameterCount:
         attention=0,
         feed_forward=0,
         norm=0,
-        bias=shape.n_layer * 2 * gates * d,  # torch has one for the input and one for the state
+        bias=shape.n_layer * gates * 2 * d,
         output=0 if shape.tied else shape.vocabulary * d,
-        recurrent=shape.n_layer * 2 * gates * d * d,
+        recurrent=shape.n_layer * gates * 2 * d * d,
     )
 
 
