@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
+from scalelab.studies.designs import parameters_data_compute
 
-DESIGNS: dict[str, Design] = {design.name: design for design in ()}
+DESIGNS: dict[str, Design] = {
+    design.name: design
+    for design in (
+        # The paper's order.
+        parameters_data_compute.DESIGN,
+    )
+}
 
 ALL = "kaplan"
 """The name under which all of them run with one budget."""
