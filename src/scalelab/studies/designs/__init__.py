@@ -8,8 +8,16 @@ from pathlib import Path
 
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
+from scalelab.studies.designs import (
+    parameters_data_compute,
+)
 
-DESIGNS: dict[str, Design] = {}
+DESIGNS: dict[str, Design] = {
+    design.name: design
+    for design in (
+        parameters_data_compute.DESIGN,
+    )
+}
 
 ALL = "kaplan"
 """The name under which all of them run with one budget."""
