@@ -8,8 +8,9 @@ from pathlib import Path
 
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
+from scalelab.studies.designs import critical_batch
 
-DESIGNS: dict[str, Design] = {}
+DESIGNS: dict[str, Design] = {design.name: design for design in (critical_batch.DESIGN,)}
 
 ALL = "kaplan"
 """The name under which all of them run with one budget."""
