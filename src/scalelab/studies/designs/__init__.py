@@ -9,6 +9,7 @@ from pathlib import Path
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
+    critical_batch,
     parameters_data_compute,
 )
 
@@ -16,6 +17,7 @@ DESIGNS: dict[str, Design] = {
     design.name: design
     for design in (
         parameters_data_compute.DESIGN,
+        critical_batch.DESIGN,
     )
 }
 
