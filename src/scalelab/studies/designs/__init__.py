@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
-from scalelab.studies.designs import parameters_data_compute
+from scalelab.studies.designs import overfitting, parameters_data_compute
 
 DESIGNS: dict[str, Design] = {
     design.name: design
     for design in (
         # The paper's order.
         parameters_data_compute.DESIGN,
+        overfitting.DESIGN,
     )
 }
 
