@@ -9,38 +9,34 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-import shutil
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.errors import RecordError
-from scalelab.execution.execute import Observer, execute
+from scalelab.execution.execute import execute
 from scalelab.execution.pool import Pool
-from scalelab.execution.study import locked
+from scalelab.execution.study import locked, run_table
+from scalelab.paths import real_path
+from scalelab.studies import planned as planning
 from scalelab.studies.conclude import conclude
-from scalelab.studies.decide import Decisions, decide, ladder_of, sketch
-from scalelab.studies.ladder import Ladder
+from scalelab.studies.design import Design
+from scalelab.studies.gather import Gathered
+from scalelab.studies.planned import Others, Planned, describe, make_plan
+from scalelab.studies.record import open_study
 from scalelab.studies.result import StudyResult
 from scalelab.studies.settings import RunSettings
 from scalelab.table import write_table
-from scalelab.training.records import read_json, write_json
-from scalelab.units import format_count, format_duration, format_flop, parse_budget
-from scalelab.version import __version__
+
+__all__ = ["Planned", "Watcher", "cache_folder", "describe", "plan", "prepare_corpus", "run"]
 
 
-class Watcher(Observer, Protocol):
-    """An observer that is also told of stages and of what was decided."""
-
-    def stage(self, name: str, jobs: int) -> None:
-        """A stage of `jobs` runs begins."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
+class Watcher(planning.Watcher, Protocol):
+    """An observer that is told of everything."""
 
     def encoding(self, what: str, done: int, total: int | None) -> None:
         """The corpus is being prepared."""
@@ -53,8 +49,9 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
     run's checkpoint written.
     """
     began = time.monotonic()
-    study = open_study(settings)
+    study = settings.folder()
     with locked(study):
+        open_study(settings)
         return _run(settings, study, watcher, lambda: time.monotonic() - began)
 
 
@@ -63,52 +60,95 @@ def _run(
 ) -> tuple[StudyResult, Path]:
     from scalelab.report import write
 
-    budget = parse_budget(settings.budget)
     corpus = prepare_corpus(settings, watcher)
     with Pool(settings.workers) as pool:
-        decisions = _recall(study)
-        if decisions is None:
-            watcher.note(f"measuring on {pool.size} x {pool.device_name}")
-            decisions = decide(
-                study / "probes",
-                corpus,
-                budget,
-                settings,
-                pool,
-                watcher,
-                elapsed,
-            )
-            write_json(study / "plan.json", decisions.to_dict())
-        ladder = ladder_of(decisions, str(corpus.folder))
-        for line in describe(decisions, ladder):
+        others = partial(prepare_others, settings, corpus, watcher)
+        planned = make_plan(settings, study, corpus, others, pool, watcher, elapsed, dry=False)
+        for line in describe(planned):
             watcher.note(line)
-        watcher.stage("training", len(ladder.jobs))
-        failures = execute(study, ladder.jobs, pool, watcher)
+        watcher.stage("training", len(planned.jobs))
+        failures = execute(study, planned.jobs, pool, watcher)
         machine = machine_facts(pool)
     watcher.stage("fitting", 0)
     found = conclude(
         study,
-        ladder,
-        decisions,
+        planned.ladder,
+        planned.decisions,
         corpus,
         failures=failures,
         settings={key: str(value) for key, value in asdict(settings).items()},
         machine=machine,
         command=command_of(settings),
     )
+    if planned.designs:
+        found = with_designs(found, study, planned, corpus)
     keep(found, study)
     return found, write(found, study / "report.html")
 
 
-def plan(settings: RunSettings, watcher: Watcher) -> tuple[Decisions, Ladder]:
+def plan(settings: RunSettings, watcher: Watcher) -> Planned:
     """What `run` would do, with the speed measured and the rest assumed; nothing is kept."""
     import tempfile
 
-    budget = parse_budget(settings.budget)
     corpus = prepare_corpus(settings, watcher)
     with tempfile.TemporaryDirectory() as folder, Pool(settings.workers) as pool:
-        decisions = sketch(Path(folder), corpus, budget, settings, pool, watcher)
-    return decisions, ladder_of(decisions, str(corpus.folder))
+        others = partial(prepare_others, settings, corpus, watcher)
+        return make_plan(
+            settings, Path(folder), corpus, others, pool, watcher, lambda: 0.0, dry=True
+        )
+
+
+def with_designs(found: StudyResult, study: Path, planned: Planned, corpus: Corpus) -> StudyResult:
+    """The result with what the designs concluded, and with the runs that they asked for."""
+    gathered = Gathered(
+        study,
+        planned.plan,
+        planned.ladder,
+        corpus,
+        planned.others,
+        planned.decisions.seed,
+    )
+    return replace(
+        found,
+        conclusions=gathered.conclusions(planned.designs),
+        design_runs=run_table(study, [job.spec for job in planned.plan.jobs.values()], ()),
+        plan=planned.runs(),
+        corpus=dict(found.corpus)
+        | ({"other texts": ", ".join(planned.others)} if planned.others else {}),
+    )
+
+
+def prepare_others(
+    settings: RunSettings, corpus: Corpus, watcher: Watcher, designs: Sequence[Design]
+) -> Others:
+    """The other texts, in the tokens of the study's text, by name.
+
+    Those of the settings; where there are none and a design needs some, the text of the Python
+    installation, unless the study is of that. A text equal to the study's is left out.
+    """
+    paths: list[tuple[str, ...]] = [(path,) for path in settings.transfer]
+    own = settings.text or settings.hf
+    if not paths and own and any(design.others for design in designs):
+        paths = [()]
+    tokenizer = corpus.folder / "tokenizer.json"
+    found: dict[str, Corpus] = {}
+    for path in paths:
+        spec = CorpusSpec(
+            paths=path,
+            tokenizer=str(tokenizer) if tokenizer.exists() else settings.tokenizer,
+            text_field=settings.text_field,
+            separator=settings.separator,
+        )
+        other = prepare(spec, cache_folder(), watcher.encoding)
+        if other.fingerprint == corpus.fingerprint:
+            watcher.note(f"note: {path[0] if path else 'python'} is the study's own text: left out")
+            continue
+        base = real_path(path[0]).name.split(".")[0] if path else "python"
+        name, i = base, 2
+        while name in found:
+            name, i = f"{base}-{i}", i + 1
+        found[name] = other
+    return tuple(found.items())
 
 
 def prepare_corpus(settings: RunSettings, watcher: Watcher) -> Corpus:
@@ -135,61 +175,15 @@ def cache_folder() -> Path:
     return Path(base) / "scalelab"
 
 
-def open_study(settings: RunSettings) -> Path:
-    """The study's folder with its study.json; RecordError when other settings stand there."""
-    study = settings.folder()
-    record = study / "study.json"
-    wanted = {
-        key: value for key, value in asdict(settings).items() if key not in ("out", "workers")
-    }
-    wanted["text"] = [str(Path(path).resolve()) for path in settings.text]
-    if record.exists():
-        # Settings that an older version did not know had the default.
-        there = asdict(RunSettings()) | _recorded_settings(record)
-        changed = sorted(key for key in wanted if there.get(key) != wanted[key])
-        if not changed:
-            return study
-        if (study / "plan.json").exists():
-            differences = ", ".join(f"{key} {there.get(key)!r}" for key in changed)
-            raise RecordError(
-                f"{study} holds a study with {differences}; asked for now: "
-                + ", ".join(f"{key} {wanted[key]!r}" for key in changed)
-                + ". Choose another --out, or delete that folder."
-            )
-        # Nothing was decided there yet: a study that failed early, with other settings.
-        shutil.rmtree(study / "probes", ignore_errors=True)
-    try:
-        study.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(
-            f"cannot make the folder {study}: {error.strerror or error}. Choose another --out."
-        ) from error
-    write_json(
-        record,
-        {
-            "settings": wanted,
-            "scalelab": __version__,
-            "python": platform.python_version(),
-            "argv": sys.argv,
-        },
-    )
-    return study
-
-
-def _recorded_settings(record: Path) -> dict[str, Any]:
-    values = read_json(record)
-    settings = values.get("settings") if isinstance(values, dict) else None
-    if not isinstance(settings, dict):
-        raise RecordError(
-            f"{record} is no record of a study. Choose another --out, or delete {record.parent}."
-        )
-    return settings
-
-
 def keep(found: StudyResult, study: Path) -> None:
     """Write the run table, the curves and the fits, for anyone to go on from."""
-    write_table(found.runs, study / "runs.csv")
-    write_table(found.curves, study / "curves.csv")
+    for table, name in (
+        (found.runs, "runs"),
+        (found.curves, "curves"),
+        (found.design_runs, "design_runs"),
+    ):
+        if not table.is_empty():
+            write_table(table, study / f"{name}.csv")
     folder = study / "fits"
     try:
         folder.mkdir(exist_ok=True)
@@ -197,32 +191,6 @@ def keep(found: StudyResult, study: Path) -> None:
         raise RecordError(f"cannot make {folder}: {error.strerror or error}.") from error
     for name, model in found.fits.items():
         model.save(folder / f"{name.replace('(', '-').replace(')', '')}.json")
-
-
-def _recall(study: Path) -> Decisions | None:
-    path = study / "plan.json"
-    if not path.exists():
-        return None
-    try:
-        return Decisions.from_dict(read_json(path))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RecordError(
-            f"{path} is damaged or of another version ({error!r}). Choose another --out, or delete "
-            f"{study}."
-        ) from error
-
-
-def describe(decisions: Decisions, ladder: Ladder) -> list[str]:
-    """The plan as lines: every choice with its reason, then sizes, tokens, cost."""
-    lines = [f"{c.name}: {c.value} - {c.reason} ({c.source})" for c in decisions.choices]
-    lines += [f"note: {notice}" for notice in decisions.notices]
-    runs = sum(job.spec.kind == "run" for job in ladder.jobs)
-    lines.append(
-        f"plan: {runs} runs, {format_count(ladder.trained_tokens)} tokens "
-        f"({format_count(ladder.separate_tokens)} as separate runs), "
-        f"{format_flop(ladder.flops)}, about {format_duration(ladder.seconds)}"
-    )
-    return lines
 
 
 def machine_facts(pool: Pool) -> dict[str, str]:

@@ -64,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(words: list[str], default: Any = tyro.MISSING) -> Any:
     for option, after in zip(words, [*words[1:], "--"], strict=False):
-        if option == "--text" and after.startswith("--"):
-            raise SpecError("--text is given without a file or folder; name at least one.")
+        if option in ("--text", "--transfer") and after.startswith("--"):
+            raise SpecError(f"{option} is given without a file or folder; name at least one.")
+        if option == "--design" and after.startswith("--"):
+            raise SpecError("--design is given without a name; `kaplan` is all designs.")
     command = tyro.cli(
         Command,
         prog="scalelab",

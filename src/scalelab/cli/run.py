@@ -15,7 +15,7 @@ from scalelab.studies.settings import RunSettings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from scalelab.studies.ladder import Ladder
+    from scalelab.pipeline import Planned
     from scalelab.studies.result import StudyResult
 
 
@@ -47,14 +47,14 @@ def run(command: Run) -> int:
     settings = command.settings()
     with View(_console(to_stderr=command.json)) as view:
         if command.dry_run:
-            decisions, ladder = pipeline.plan(settings, view)
+            planned = pipeline.plan(settings, view)
         else:
             found, report = pipeline.run(settings, view)
     if command.dry_run:
         if command.json:
-            print_json(plan_json(ladder))
+            print_json(plan_json(planned))
         else:
-            print_lines([*pipeline.describe(decisions, ladder), *plan_lines(ladder)])
+            print_lines([*pipeline.describe(planned), *plan_lines(planned)])
         return 0
     from scalelab.report import headline
 
@@ -62,7 +62,7 @@ def run(command: Run) -> int:
         print_json(run_json(found, report))
     else:
         print_lines(["", *map(str, headline(found)), f"report: {report}"])
-    return 0 if found.held_out else 1
+    return 0 if found.held_out or found.conclusions else 1
 
 
 def run_json(found: StudyResult, report: Path) -> dict[str, Any]:
@@ -85,7 +85,8 @@ def run_json(found: StudyResult, report: Path) -> dict[str, Any]:
         "report": str(report),
         "runs": [
             {name: row.get(name) for name in ("run", "status", "params", "tokens", "loss")}
-            for row in found.runs.iter_rows(named=True)
+            for table in (found.runs, found.design_runs)
+            for row in table.iter_rows(named=True)
         ],
         "fits": {name: model.to_dict() for name, model in found.fits.items()},
         "held_out": held_out[-1] if held_out else None,
@@ -95,42 +96,29 @@ def run_json(found: StudyResult, report: Path) -> dict[str, Any]:
     }
 
 
-def plan_json(ladder: Ladder) -> dict[str, Any]:
+def plan_json(planned: Planned) -> dict[str, Any]:
     """The answer of `scalelab run --dry-run --json`."""
-    from scalelab.counting import flops_per_token
-    from scalelab.studies.conclude import why
-    from scalelab.studies.ladder import own_tokens
-    from scalelab.studies.sizes import size_of
-
+    seconds, flops = planned.cost
     return {
-        "runs": [
-            {
-                "run": job.spec.run,
-                "params": size_of(job.spec.shape),
-                "tokens": job.spec.tokens,
-                "batch_tokens": job.spec.batch_tokens,
-                "lr": job.spec.lr,
-                "flops": flops_per_token(job.spec.shape) * own_tokens(job.spec),
-                "seconds": job.seconds,
-                "why": why(job.spec.run, ladder, job.spec.kind),
-            }
-            for job in ladder.jobs
-        ],
-        "flops": ladder.flops,
-        "seconds": ladder.seconds,
+        "runs": [dataclasses.asdict(run) for run in planned.runs()],
+        "left_out": {name: list(why) for name, why in planned.plan.left_out.items()},
+        "flops": flops,
+        "seconds": seconds,
     }
 
 
-def plan_lines(ladder: Ladder) -> list[str]:
+def plan_lines(planned: Planned) -> list[str]:
     """The runs of a plan, one a line."""
     from scalelab.units import format_count, format_duration, format_flop
 
-    head = f"{'run':<22}{'N':>8}{'D':>8}{'lr':>10}{'FLOP':>16}{'time':>8}  why"
+    runs = planned.runs()
+    wide = max(len(run.run) for run in runs) + 2
+    head = f"{'run':<{wide}}{'N':>8}{'D':>8}{'lr':>10}{'FLOP':>16}{'time':>8}  why"
     return [head] + [
-        f"{run['run']:<22}{format_count(run['params']):>8}{format_count(run['tokens']):>8}"
-        f"{run['lr']:>10.2e}{format_flop(run['flops']):>16}{format_duration(run['seconds']):>8}"
-        f"  {run['why']}"
-        for run in plan_json(ladder)["runs"]
+        f"{run.run:<{wide}}{format_count(run.params):>8}{format_count(run.tokens):>8}"
+        f"{run.lr:>10.2e}{format_flop(run.flops):>16}{format_duration(run.seconds):>8}"
+        f"  {run.why}"
+        for run in runs
     ]
 
 

@@ -74,7 +74,7 @@ class _Queue:
         if any(step > 0 for _, step in checkpoints(self.study / job.spec.run / "checkpoint")):
             return True
         forks = checkpoints(self.study / trunk / "checkpoint")
-        return any(step == job.spec.fork_step for _, step in forks)
+        return any(step == job.spec.trunk_at for _, step in forks)
 
     def next(self) -> Job | None:
         ready = [job for job in self.pending if self.ready(job)]
@@ -120,7 +120,7 @@ def _why_not_ready(study: Path, spec: TrainSpec) -> str:
     if result(study, str(spec.trunk)) is None:
         return f"its trunk {spec.trunk} did not get that far"
     return (
-        f"its trunk {spec.trunk} has ended and the checkpoint at step {spec.fork_step} is gone. "
+        f"its trunk {spec.trunk} has ended and the checkpoint at step {spec.trunk_at} is gone. "
         f"Delete {trunk} and run the same command again."
     )
 

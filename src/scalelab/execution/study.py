@@ -11,38 +11,51 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from scalelab.counting import flops_per_token
 from scalelab.errors import RecordError
 from scalelab.training.records import read_json, read_lines, write_json
-from scalelab.training.spec import TrainSpec
+from scalelab.training.spec import TrainSpec, read_spec
 
 
 def register(study: Path, spec: TrainSpec) -> Path:
     """The folder of a run with its run.json; RecordError when another spec stands there."""
     folder = study / spec.run
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(
-            f"cannot make {folder}: {error.strerror or error}. Choose another --out."
-        ) from error
+    _make_folder(folder)
     path = folder / "run.json"
     if path.exists():
-        there = TrainSpec.from_dict(read_json(path))
+        there = read_spec(path)
         if there != spec:
+            differs = ", ".join(
+                f"{name} {getattr(there, name)!r}, wanted is {getattr(spec, name)!r}"
+                for name in vars(spec)
+                if getattr(there, name) != getattr(spec, name)
+            )
             raise RecordError(
-                f"{folder} holds a run with other settings; choose another --out or delete it."
+                f"{folder} holds a run with other settings ({differs}); choose another --out or "
+                "delete it."
             )
     else:
         write_json(path, spec.to_dict())
     return folder
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"cannot make the folder {folder}: {error.strerror or error}. Choose another --out."
+        ) from error
+
+
 def specs(study: Path) -> Iterator[TrainSpec]:
     """Every run registered in a study, in order of name."""
     for path in sorted(study.glob("*/run.json")):
-        yield TrainSpec.from_dict(read_json(path))
+        yield read_spec(path)
 
 
 def result(study: Path, run: str) -> dict[str, Any] | None:
@@ -50,19 +63,26 @@ def result(study: Path, run: str) -> dict[str, Any] | None:
     path = study / run / "result.json"
     if not path.exists():
         return None
-    values: dict[str, Any] = read_json(path)
+    values = read_json(path)
+    if not (isinstance(values, dict) and values):
+        raise RecordError(
+            f"{path} is no result of a run; delete it and run the same command again."
+        )
     return values
 
 
 @contextmanager
 def locked(study: Path) -> Iterator[None]:
-    """Hold a study's folder for one process; RecordError while another one holds it.
+    """Make a study's folder and hold it for one process; RecordError while another one holds it.
 
-    The lock goes with the process, however that ends. Where the system has no such locks (Windows,
-    some network file systems) there is none.
+    Nothing in the folder may be written before: a second process with other settings would replace
+    the record of the first. For the same reason the lock is on a file of its own, which is never
+    renamed over. It goes with the process, however that ends. Where the system has no such locks
+    (Windows, some network file systems) there is none.
     """
+    _make_folder(study)
     try:
-        lock = (study / "study.json").open("a")
+        lock = (study / "lock").open("a")
     except OSError as error:
         raise RecordError(
             f"cannot write into {study}: {error.strerror or error}. Choose another --out."
@@ -104,22 +124,25 @@ def run_table(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float]) -> pl.DataFrame:
+def curve_table(
+    study: Path, runs: Iterable[TrainSpec], flops: dict[str, float], *, trunks: bool = False
+) -> pl.DataFrame:
     """Learning curves, long form: held-out loss at log-spaced steps, and what training logged.
 
     A branch's curve begins with its trunk's. flops: training FLOP per token of each run. `loss` is
-    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before.
+    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before. trunks:
+    trunks are runs too.
     """
     rows: list[dict[str, Any]] = []
     for spec in runs:
-        if spec.kind != "run":
+        if spec.kind != "run" and not (trunks and spec.kind == "trunk"):
             continue
         folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
         if spec.trunk is not None:
-            folders.insert(0, (study / spec.trunk, spec.fork_step))
+            folders.insert(0, (study / spec.trunk, spec.trunk_at))
         for folder, until in folders:
             logged = list(read_lines(folder / "metrics.jsonl"))
-            for line in read_lines(folder / "evals.jsonl"):
+            for line in read_lines(folder / "evals.jsonl", "tokens", "loss"):
                 if until is not None and line["step"] > until:
                     break
                 while len(logged) > 1 and logged[1]["step"] <= line["step"]:
@@ -150,3 +173,28 @@ def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float])
         "grad_norm": pl.Float64,
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def read_run(
+    study: Path, spec: TrainSpec
+) -> tuple[dict[str, Any] | None, pl.DataFrame, pl.DataFrame, NDArray[np.float64]]:
+    """A run as it lies on disk: its result, its curve, its noise samples, its loss by position.
+
+    The result is None while the run has not ended. Curve: step, tokens, flops, loss, lr; a branch's
+    begins with its trunk's up to the fork, in the trunk's steps. Noise: step, signal, noise. Loss
+    by position: (context,), empty where there is none.
+    """
+    folder = study / spec.run
+    curve = curve_table(study, [spec], {spec.run: flops_per_token(spec.shape)}, trunks=True)
+    lines = list(read_lines(folder / "noise.jsonl"))
+    names = {"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64}
+    noise = pl.DataFrame(
+        [{name: line.get(name) for name in names} for line in lines], schema=names, orient="row"
+    )
+    positions = folder / "positions.json"
+    return (
+        result(study, spec.run),
+        curve.select("step", "tokens", "flops", "loss", "lr"),
+        noise.drop_nulls(),
+        np.array(read_json(positions) if positions.exists() else [], dtype=np.float64),
+    )

@@ -55,3 +55,9 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
         loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
         return loss
     return F.cross_entropy(F.linear(hidden, weight).float(), targets)
+
+
+def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(hidden @ weight^T)[targets] of every token in nats, (B, T) as targets."""
+    logits = F.linear(hidden, weight).flatten(0, -2).float()
+    return F.cross_entropy(logits, targets.flatten(), reduction="none").view_as(targets)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scalelab.counting import TransformerShape
-from scalelab.models.cross_entropy import linear_cross_entropy
+from scalelab.models.cross_entropy import linear_cross_entropy, token_losses
 
 MATRIX_GAIN = 0.5
 EMBEDDING_GAIN = 1.0
@@ -153,6 +153,10 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy over all positions, nats per token; tokens, targets (B, T)."""
         return linear_cross_entropy(self.hidden(tokens), self.output_weight, targets)
+
+    def losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of every token (B, T), nats; tokens, targets (B, T)."""
+        return token_losses(self.hidden(tokens), self.output_weight, targets)
 
     @property
     def output_weight(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,10 +12,11 @@ import polars as pl
 from scalelab.corpus import Corpus
 from scalelab.counting import flops_per_token
 from scalelab.errors import FitError, Notice
+from scalelab.execution.execute import Job
 from scalelab.execution.study import curve_table, run_table
 from scalelab.fitting import SLICES, Estimate, Fit, fit
 from scalelab.studies.decide import Decisions
-from scalelab.studies.ladder import Ladder
+from scalelab.studies.ladder import Ladder, own_tokens
 from scalelab.studies.result import SURFACES, HeldOut, PlannedRun, StudyResult
 from scalelab.studies.sizes import size_of
 
@@ -39,7 +40,7 @@ N^-.5 (measured on the embedded text and on books: docs/LOG.md)."""
 
 def conclude(
     study: Path,
-    ladder: Ladder,
+    ladder: Ladder | None,
     decisions: Decisions,
     corpus: Corpus,
     *,
@@ -48,26 +49,18 @@ def conclude(
     machine: Mapping[str, str],
     command: str,
 ) -> StudyResult:
-    """Fit the runs of a study that have finished and check the fit on the held-out size."""
-    specs = [job.spec for job in ladder.jobs]
-    runs = run_table(study, specs, ladder.held_out, failures)
+    """Fit the ladder's runs that have finished and check the fit on the held-out size.
+
+    ladder: None where the study has none: then only what was decided is said.
+    """
+    jobs = () if ladder is None else ladder.jobs
+    specs = [job.spec for job in jobs]
+    held = frozenset[str]() if ladder is None else ladder.held_out
+    runs = run_table(study, specs, held, failures)
     per_token = {spec.run: flops_per_token(spec.shape) for spec in specs}
-    missing: dict[str, str] = {}
-    fits: dict[str, Fit] = {}
-    makers: dict[str, Callable[[pl.DataFrame], Fit]] = {
-        **{
-            law: partial(fit, law, falls=NOISE_FALLS, conventions=SHORT_CONVENTIONS)
-            for law in SURFACES
-        },
-        **SLICES,
-    }
-    for name, make in makers.items():
-        try:
-            fits[name] = make(runs)
-        except FitError as error:
-            missing[name] = str(error)
+    fits, missing = _fits(runs) if specs else ({}, {})
     held_out = check(fits[SURFACES[0]], runs) if SURFACES[0] in fits else ()
-    if not held_out:
+    if specs and not held_out:
         missing["held_out"] = missing.get(
             SURFACES[0], "no run of the largest size has finished, so nothing checks the fit"
         )
@@ -80,23 +73,13 @@ def conclude(
         fits=fits,
         held_out=held_out,
         missing=missing,
-        plan=tuple(
-            PlannedRun(
-                run=job.spec.run,
-                params=size_of(job.spec.shape),
-                tokens=job.spec.tokens,
-                batch_tokens=job.spec.batch_tokens,
-                lr=job.spec.lr,
-                flops=per_token[job.spec.run] * job.spec.tokens,
-                seconds=job.seconds,
-                why=why(job.spec.run, ladder, job.spec.kind),
-            )
-            for job in ladder.jobs
-        ),
+        plan=tuple(planned_run(job, why(job.spec.run, held, job.spec.kind)) for job in jobs),
         choices=decisions.choices,
         corpus=corpus.facts(),
         conventions=CONVENTIONS,
-        savings={
+        savings={}
+        if ladder is None
+        else {
             "tokens_trained": ladder.trained_tokens,
             "tokens_if_separate": ladder.separate_tokens,
         },
@@ -107,11 +90,45 @@ def conclude(
     )
 
 
-def why(run: str, ladder: Ladder, kind: str) -> str:
+def _fits(runs: pl.DataFrame) -> tuple[dict[str, Fit], dict[str, str]]:
+    """Every fit of the ladder by name, and why others could not be made."""
+    fits: dict[str, Fit] = {}
+    missing: dict[str, str] = {}
+    makers: dict[str, Callable[[pl.DataFrame], Fit]] = {
+        **{
+            law: partial(fit, law, falls=NOISE_FALLS, conventions=SHORT_CONVENTIONS)
+            for law in SURFACES
+        },
+        **SLICES,
+    }
+    for name, make in makers.items():
+        try:
+            fits[name] = make(runs)
+        except FitError as error:
+            missing[name] = str(error)
+    return fits, missing
+
+
+def planned_run(job: Job, why: str) -> PlannedRun:
+    """A run of the plan as the report lists it."""
+    spec = job.spec
+    return PlannedRun(
+        run=spec.run,
+        params=size_of(spec.shape),
+        tokens=spec.tokens,
+        batch_tokens=spec.batch_tokens,
+        lr=spec.lr,
+        flops=flops_per_token(spec.shape) * own_tokens(spec),
+        seconds=job.seconds,
+        why=why,
+    )
+
+
+def why(run: str, held_out: Collection[str], kind: str) -> str:
     """Why a run is in the plan, in a few words."""
     if kind == "trunk":
         return "stable trunk: its branches share it"
-    return "held out: checks the fit" if run in ladder.held_out else "fitted"
+    return "held out: checks the fit" if run in held_out else "fitted"
 
 
 def check(model: Fit, runs: pl.DataFrame) -> tuple[HeldOut, ...]:
@@ -148,7 +165,8 @@ def _run_notices(runs: pl.DataFrame, failures: Mapping[str, str]) -> list[Notice
         Notice("run-failed", f"{run}: {reason}. The same command tries it again.")
         for run, reason in failures.items()
     ]
-    diverged = runs.filter(pl.col("status") == "diverged")["run"].to_list()
+    rows = runs.iter_rows(named=True)
+    diverged = [row["run"] for row in rows if row["status"] == "diverged"]
     if diverged:
         notices.append(Notice("diverged", f"left out of the fits, by name: {', '.join(diverged)}."))
     return notices

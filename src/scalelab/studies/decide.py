@@ -70,10 +70,27 @@ class Watcher(Observer, Protocol):
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What the ladder is for.
+
+    share: of the budget that it may fill. span: ratio of its largest size to its smallest that is
+    aimed at. curve_points: evaluations along each of its runs.
+    """
+
+    share: float = 1.0
+    span: float = TWO_DECADES
+    curve_points: int = 10
+
+
+LADDER_ALONE = Aim()
+
+
+@dataclass(frozen=True)
 class Decisions:
-    """Everything that was decided; with the corpus it determines every run.
+    """Everything that was decided; with the corpus it determines every run of the ladder.
 
     widths, speeds, rates: of each size, smallest first. steps: of the largest data size.
+    curve_points: evaluations along each run.
     """
 
     widths: tuple[int, ...]
@@ -88,6 +105,7 @@ class Decisions:
     workers: int
     choices: tuple[Choice, ...]
     notices: tuple[Notice, ...]
+    curve_points: int = 10
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as plan.json holds them."""
@@ -105,14 +123,20 @@ class Decisions:
         return cls(**plain)
 
 
-def ladder_of(decisions: Decisions, corpus: str) -> Ladder:
-    """The ladder that the decisions describe."""
-    sizes = [
+def rungs_of(decisions: Decisions) -> list[Rung]:
+    """The sizes that were decided, smallest first."""
+    return [
         Rung(shape_of_width(width, decisions.family), speed, rate)
         for width, speed, rate in zip(
             decisions.widths, decisions.speeds, decisions.rates, strict=True
         )
     ]
+
+
+def ladder_of(
+    decisions: Decisions, corpus: str, others: tuple[tuple[str, str], ...] = ()
+) -> Ladder:
+    """The ladder that the decisions describe. others: texts on which its runs are evaluated too."""
     spec = LadderSpec(
         corpus=corpus,
         corpus_tokens=decisions.corpus_tokens,
@@ -120,8 +144,10 @@ def ladder_of(decisions: Decisions, corpus: str) -> Ladder:
         data_sizes=decisions.data_sizes,
         seed=decisions.seed,
         workers=decisions.workers,
+        curve_points=decisions.curve_points,
+        others=others,
     )
-    return build(sizes, decisions.steps, spec)
+    return build(rungs_of(decisions), decisions.steps, spec)
 
 
 def decide(
@@ -132,13 +158,14 @@ def decide(
     pool: Pool,
     watcher: Watcher,
     elapsed: Callable[[], float],
+    aim: Aim = LADDER_ALONE,
 ) -> Decisions:
-    """Measure speed, noise scale and learning rates, and size the ladder to what is left.
+    """Measure speed, noise scale and learning rates, and size the ladder to its share of the rest.
 
     folder: where the probes are kept. elapsed: seconds since the study began. Before anything is
     probed it raises SpecError when the budget is too small for any ladder, and says what would do.
     """
-    first = sketch(folder, corpus, budget, settings, pool, watcher)
+    first = sketch(folder, corpus, budget, settings, pool, watcher, aim)
     shapes = [shape_of_width(w, first.family) for w in first.widths]
     speeds = dict(zip(first.widths, first.speeds, strict=True))
     middle = shapes[len(shapes) // 2]
@@ -153,9 +180,8 @@ def decide(
         pool=pool,
         observer=watcher,
     )
-    batch = probe.choose_batch(
-        noise, middle, least=4 * settings.context, most=_largest_batch(corpus, settings)
-    )
+    most = _largest_batch(corpus, settings)
+    batch = probe.choose_batch(noise, middle, least=min(4 * settings.context, most), most=most)
     if batch != first.batch_tokens:
         watcher.stage("measuring speed at that batch", len(shapes))
         speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
@@ -179,11 +205,12 @@ def decide(
     rates = {
         shape.d_model: math.exp(intercept + slope * math.log(size_of(shape))) for shape in shapes
     }
-    remaining = _remaining(budget, folder, elapsed())
-    spec = _ladder_spec(corpus, batch, settings, pool)
+    left = remaining(budget, folder, elapsed())
+    left = Budget(left.unit, left.amount * aim.share)
+    spec = _ladder_spec(corpus, batch, settings, pool, aim)
     sizes = [Rung(shape, speeds[shape.d_model], rates[shape.d_model]) for shape in shapes]
     # The machine may have been slower since: better a little over the budget than nothing for it.
-    ladder = fit_budget(sizes, remaining, spec) or smallest(sizes, spec)
+    ladder = fit_budget(sizes, left, spec) or smallest(sizes, spec)
     choices = (
         *_size_choices(sizes, ladder, pool),
         Choice(
@@ -207,8 +234,8 @@ def decide(
         ),
         *_fixed_choices(corpus, first.family),
     )
-    cost = ladder.seconds if remaining.unit == "seconds" else ladder.flops
-    over = cost > remaining.amount
+    cost = ladder.seconds if left.unit == "seconds" else ladder.flops
+    over = cost > left.amount
     return _decisions(sizes, ladder, spec, first.family, choices, over=over)
 
 
@@ -219,6 +246,7 @@ def sketch(
     settings: RunSettings,
     pool: Pool,
     watcher: Watcher,
+    aim: Aim = LADDER_ALONE,
 ) -> Decisions:
     """Measure only the speed of each size; batch and rates are assumed: what a dry run says."""
     family = Family(
@@ -245,9 +273,9 @@ def sketch(
         if _out_of_reach(scan[widths[-1]], size_of(scanned[-1]), budget):
             break
     share = budget.amount * 0.7 if budget.unit == "seconds" else budget.amount * 0.8
-    available = Budget(budget.unit, share)
-    spec = _ladder_spec(corpus, batch, settings, pool)
-    shapes = _choose_sizes(scan, available, spec, family, settings.sizes)
+    available = Budget(budget.unit, share * aim.share)
+    spec = _ladder_spec(corpus, batch, settings, pool, aim)
+    shapes = _choose_sizes(scan, available, spec, family, settings.sizes, aim.span)
     family = family.up_to(shapes[-1].d_model)
     watcher.stage("measuring the speed of each size", len(shapes))
     speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
@@ -274,19 +302,21 @@ def _choose_sizes(
     spec: LadderSpec,
     family: Family,
     count: int,
+    wanted: float,
 ) -> Sequence[TransformerShape]:
     """The largest ladder of sizes whose top still gets TOKENS_PER_PARAMETER within the budget.
 
     scan: tokens per second at a few widths; between them the time per token is taken to be linear
-    in the FLOP per token. Where no ladder of two decades reaches that ratio, the one that comes
-    nearest; where none is affordable, fewer decades.
+    in the FLOP per token. wanted: ratio of the largest size to the smallest. Where no ladder of two
+    decades reaches those tokens, the one that comes nearest; where none is affordable, fewer
+    decades.
     """
     flops = [flops_per_token(shape_of_width(w, family.up_to(w))) for w in scan]
     seconds = [1 / speed for speed in scan.values()]
     affordable: list[tuple[float, float, Sequence[TransformerShape]]] = []
     cheapest = math.inf
     for width in reversed(WIDTHS):
-        shapes = rungs(width, family.up_to(width), count, TWO_DECADES)
+        shapes = rungs(width, family.up_to(width), count, wanted)
         if len(shapes) < LEAST_SIZES:
             continue
         sizes = [Rung(s, 1 / _interpolate(flops_per_token(s), flops, seconds), 1.0) for s in shapes]
@@ -326,7 +356,8 @@ def _out_of_reach(speed: float, size: int, budget: Budget) -> bool:
     return cost > budget.amount
 
 
-def _remaining(budget: Budget, folder: Path, elapsed: float) -> Budget:
+def remaining(budget: Budget, folder: Path, elapsed: float) -> Budget:
+    """What the plan may fill. folder: of the probes, whose compute is spent already."""
     if budget.unit == "seconds":
         return Budget("seconds", max(1.0, (budget.amount - elapsed - CLOSING_SECONDS) * SAFETY))
     spent = sum(
@@ -335,7 +366,9 @@ def _remaining(budget: Budget, folder: Path, elapsed: float) -> Budget:
     return Budget("flop", max(1.0, budget.amount - spent))
 
 
-def _ladder_spec(corpus: Corpus, batch: int, settings: RunSettings, pool: Pool) -> LadderSpec:
+def _ladder_spec(
+    corpus: Corpus, batch: int, settings: RunSettings, pool: Pool, aim: Aim
+) -> LadderSpec:
     return LadderSpec(
         corpus=str(corpus.folder),
         corpus_tokens=corpus.train.tokens,
@@ -343,6 +376,7 @@ def _ladder_spec(corpus: Corpus, batch: int, settings: RunSettings, pool: Pool) 
         data_sizes=settings.data_sizes,
         seed=settings.seed,
         workers=pool.size,
+        curve_points=aim.curve_points,
     )
 
 
@@ -441,4 +475,5 @@ def _decisions(
         workers=spec.workers,
         choices=choices,
         notices=tuple(notices),
+        curve_points=spec.curve_points,
     )

@@ -50,7 +50,11 @@ class Rung:
 
 @dataclass(frozen=True)
 class LadderSpec:
-    """What the ladder holds fixed."""
+    """What the ladder holds fixed.
+
+    curve_points: evaluations along the way. others: (name, folder) of texts on which every run is
+    evaluated at its end.
+    """
 
     corpus: str
     corpus_tokens: int
@@ -58,6 +62,8 @@ class LadderSpec:
     data_sizes: int
     seed: int
     workers: int
+    curve_points: int = 10
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,9 +190,10 @@ def _size_jobs(rung: Rung, levels: Sequence[int], spec: LadderSpec) -> list[Job]
         seed=spec.seed,
         # Evaluation along the way costs about 2% of a step's tokens, forward only.
         curve_tokens=min(131_072, max(4 * rung.shape.context, longest // 200)),
-        curve_points=10,
+        curve_points=spec.curve_points,
         eval_tokens=min(2_097_152, max(65_536, longest // 16)),
         noise_every=64,
+        others=spec.others,
     )
     trunk_name = f"n{name}-s{spec.seed}"
     trunk = dataclasses.replace(
@@ -213,7 +220,7 @@ def run_seconds(spec: TrainSpec, speed: float) -> float:
     """Expected seconds of one run. An evaluation costs a third of training on its tokens."""
     held_out = spec.curve_tokens * spec.curve_points * own_tokens(spec) / spec.tokens
     if spec.kind == "run":
-        held_out += spec.eval_tokens
+        held_out += spec.eval_tokens + len(spec.others) * spec.others_tokens
     return START_SECONDS + (own_tokens(spec) + held_out / 3) / speed
 
 

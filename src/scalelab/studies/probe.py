@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def measure_speeds(
         )
         for shape in shapes
     ]
-    _execute(study, jobs, pool, observer)
+    run_all(study, jobs, pool, observer)
     return {
-        job.spec.shape.d_model: _outcome(study, job.spec.run)["tokens_per_second"] for job in jobs
+        job.spec.shape.d_model: outcome(study, job.spec.run)["tokens_per_second"] for job in jobs
     }
 
 
@@ -91,8 +92,8 @@ def measure_noise_scale(
         curve_points=0,
         eval_tokens=8 * shape.context,
     )
-    _execute(study, [Job(spec, tokens / speed)], pool, observer)
-    value: float | None = _outcome(study, spec.run)["noise_scale"]
+    run_all(study, [Job(spec, tokens / speed)], pool, observer)
+    value: float | None = outcome(study, spec.run)["noise_scale"]
     return value
 
 
@@ -120,35 +121,55 @@ def probe_learning_rates(
 ) -> dict[int, list[tuple[float, float | None]]]:
     """Final losses of short runs at rates that bracket the best, by width: [(lr, loss), ...].
 
-    Rates are powers of two times the first guess; the search goes on while the best is at an end,
-    for at most four more. A diverged run has loss None.
+    The search begins at the first guess of each; see `bracket`.
     """
-    tried: dict[int, dict[int, float | None]] = {shape.d_model: {} for shape in shapes}
-    wanted = {shape.d_model: [-1, 0, 1] for shape in shapes}
+    specs = [_short(shape, corpus, batch_tokens, tokens, seed) for shape in shapes]
+    found = bracket(study, specs, [speeds[s.d_model] for s in shapes], pool, observer)
+    return {shape.d_model: tried for shape, tried in zip(shapes, found, strict=True)}
+
+
+def bracket(
+    study: Path,
+    specs: Sequence[TrainSpec],
+    speeds: Sequence[float],
+    pool: Pool,
+    observer: Observer,
+) -> list[list[tuple[float, float | None]]]:
+    """Final losses of each short run at rates that bracket its best: [(lr, loss), ...] each.
+
+    specs: their `lr` is where the search begins, their id the beginning of the probes' ids. Rates
+    are powers of two times that; the search goes on while the best is at an end, for at most four
+    more. A diverged run has loss None. speeds: tokens per second of each.
+    """
+    tried: list[dict[int, float | None]] = [{} for _ in specs]
+    wanted = [[-1, 0, 1] for _ in specs]
     for _round in range(5):
-        jobs = []
-        for shape in shapes:
-            for power in wanted[shape.d_model]:
-                spec = _probe_spec(shape, corpus, batch_tokens, tokens, seed, power)
-                jobs.append(Job(spec, tokens / speeds[shape.d_model]))
-        _execute(study, jobs, pool, observer)
-        for shape in shapes:
-            width = shape.d_model
-            for power in wanted[width]:
-                run = _probe_spec(shape, corpus, batch_tokens, tokens, seed, power).run
-                outcome = _outcome(study, run)
-                finished = outcome["status"] == "finished"
-                tried[width][power] = outcome["loss"] if finished else None
-            wanted[width] = _next_powers(tried[width])
-        if not any(wanted.values()):
-            break
-    return {
-        shape.d_model: [
-            (first_guess(shape) * 2.0**power, loss)
-            for power, loss in sorted(tried[shape.d_model].items())
+        probes = [
+            [_at_power(spec, power) for power in powers]
+            for spec, powers in zip(specs, wanted, strict=True)
         ]
-        for shape in shapes
-    }
+        jobs = [
+            Job(probe, probe.tokens / speed)
+            for each, speed in zip(probes, speeds, strict=True)
+            for probe in each
+        ]
+        run_all(study, jobs, pool, observer)
+        for i, each in enumerate(probes):
+            for power, probe in zip(wanted[i], each, strict=True):
+                ended = outcome(study, probe.run)
+                finished = ended["status"] == "finished"
+                tried[i][power] = ended["loss"] if finished else None
+            wanted[i] = _next_powers(tried[i])
+        if not any(wanted):
+            break
+    return [
+        [(spec.lr * 2.0**power, loss) for power, loss in sorted(each.items())]
+        for spec, each in zip(specs, tried, strict=True)
+    ]
+
+
+def _at_power(spec: TrainSpec, power: int) -> TrainSpec:
+    return replace(spec, run=f"{spec.run}-p{power:+d}", lr=spec.lr * 2.0**power)
 
 
 def _next_powers(tried: Mapping[int, float | None]) -> list[int]:
@@ -163,17 +184,17 @@ def _next_powers(tried: Mapping[int, float | None]) -> list[int]:
     return []
 
 
-def _probe_spec(
-    shape: TransformerShape, corpus: str, batch_tokens: int, tokens: int, seed: int, power: int
+def _short(
+    shape: TransformerShape, corpus: str, batch_tokens: int, tokens: int, seed: int
 ) -> TrainSpec:
     steps = max(40, tokens // batch_tokens)
     return TrainSpec(
-        run=f"lr-w{shape.d_model}-b{batch_tokens}-t{steps * batch_tokens}-p{power:+d}",
+        run=f"lr-w{shape.d_model}-b{batch_tokens}-t{steps * batch_tokens}",
         shape=shape,
         corpus=corpus,
         batch_tokens=batch_tokens,
         steps=steps,
-        lr=first_guess(shape) * 2.0**power,
+        lr=first_guess(shape),
         warmup_steps=max(10, steps // 10),
         noise_every=0,
         curve_points=0,
@@ -208,14 +229,16 @@ def rate_law(best: Mapping[int, tuple[TransformerShape, float]]) -> tuple[float,
     return float(intercept), float(slope)
 
 
-def _execute(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) -> None:
+def run_all(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) -> None:
+    """Train measurements; TrainingError names one that failed."""
     failures = execute(study, jobs, pool, observer)
     if failures:
         run, reason = next(iter(failures.items()))
         raise TrainingError(f"the measurement {run} failed: {reason}")
 
 
-def _outcome(study: Path, run: str) -> dict[str, Any]:
+def outcome(study: Path, run: str) -> dict[str, Any]:
+    """The result of a measurement."""
     values = result(study, run)
     if values is None:
         raise TrainingError(f"the measurement {run} left no result; run the same command again.")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from scalelab.fitting import Estimate, Fit
+    from scalelab.studies.conclusion import Conclusion
 
 SURFACES = ("coupled", "chinchilla", "kaplan")
 """Laws of N and D that are fitted. The first predicts the held-out size and is drawn: it contains
@@ -67,6 +68,12 @@ class Choice:
     source: Literal["measured", "paper", "assumed"]
 
 
+def _no_runs() -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame()
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """Everything that a finished study has to say.
@@ -79,6 +86,8 @@ class StudyResult:
     conventions: what ``params``, ``flops``, ``tokens``, ``loss`` count, by name of the column.
     savings: ``tokens_trained`` and ``tokens_if_separate`` of the stable trunk, in tokens.
     command: the command line that reproduces the study.
+    conclusions: of the designs, in the paper's order. design_runs: their runs beside the ladder's,
+    as a run table.
     """
 
     name: str
@@ -97,3 +106,5 @@ class StudyResult:
     machine: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     command: str = ""
+    conclusions: tuple[Conclusion, ...] = ()
+    design_runs: pl.DataFrame = field(default_factory=_no_runs)

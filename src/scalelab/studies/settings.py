@@ -10,7 +10,13 @@ from typing import Any, get_args
 
 from scalelab.counting.shape import Activation, Norm, Positions
 from scalelab.errors import SpecError
+from scalelab.paths import home_path, real_path
 from scalelab.units import parse_budget
+
+MOST_DATA_SIZES = 32
+"""Over a factor of four or more these still differ in the three digits by which runs are named."""
+MOST_SEED = 2**63 - 1
+"""The largest that torch takes."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,11 @@ class RunSettings:
     """A data set of the Hugging Face hub by name, instead of --text."""
     budget: str = "8m"
     """What the whole study may spend: wall time (10m, 1h30m) or training compute (1e15flop)."""
+    design: tuple[str, ...] = ()
+    """Findings of Kaplan et al. 2020 to measure on this text, by name, or kaplan for all of them
+    (see the guide to designs). A file MINE.py with a DESIGN of your own is one too."""
+    transfer: tuple[str, ...] = ()
+    """Other texts, each a file or folder, on which every run of the ladder is evaluated too."""
     out: str | None = None
     """Folder of the study. The same command on the same folder goes on where it stopped."""
     text_field: str = "text"
@@ -54,10 +65,11 @@ class RunSettings:
     def folder(self) -> Path:
         """Where the study is kept."""
         if self.out is not None:
-            return Path(self.out)
-        source = self.hf or (Path(self.text[0]).resolve().name if self.text else "python")
+            return home_path(self.out)
+        source = self.hf or (real_path(self.text[0]).name if self.text else "python")
         name = "".join(c if c.isalnum() or c in "-_." else "-" for c in source)
-        return Path("runs") / f"{name}-{self.budget.replace(' ', '')}"
+        designs = "".join(f"-{Path(design).stem}" for design in self.design)
+        return Path("runs") / f"{name}{designs}-{self.budget.replace(' ', '')}"
 
     def __post_init__(self) -> None:
         """Refuse what no study can do."""
@@ -66,6 +78,11 @@ class RunSettings:
                 raise SpecError(
                     f"{name.replace('_', '-')} is {getattr(self, name)}; at least {least} is "
                     "needed."
+                )
+        for name, most in (("data_sizes", MOST_DATA_SIZES), ("seed", MOST_SEED)):
+            if getattr(self, name) > most:
+                raise SpecError(
+                    f"{name.replace('_', '-')} is {getattr(self, name)}; at most {most} can be."
                 )
         if self.workers is not None and self.workers < 1:
             raise SpecError(f"workers is {self.workers}; at least 1 is needed.")
@@ -93,10 +110,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in known:
             raise SpecError(f"{path}: unknown setting {key!r}; known are {', '.join(known)}.")
-        if name == "text":
+        if isinstance(known[name].default, tuple):
             value = [value] if isinstance(value, str) else value
             if not (isinstance(value, list) and all(isinstance(item, str) for item in value)):
-                raise SpecError(f"{path}: text is {value!r}; a path or a list of them is expected.")
+                what = "a name" if name == "design" else "a path"
+                raise SpecError(
+                    f"{path}: {key} is {value!r}; {what} or a list of them is expected."
+                )
             value = tuple(value)
         default = known[name].default
         kind = type(default) if default is not None else int if name == "workers" else str

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scalelab.models import Transformer
+from scalelab.models import Model
 from scalelab.training.data import TokenArray, Windows, evaluation_windows
 
 ROWS = 16  # sequences of one forward pass on a CPU (measured: larger leaves the cache)
@@ -26,14 +26,19 @@ class Evaluator:
         """Tokens that an evaluation predicts."""
         return len(self.indices) * self.windows.context
 
-    @torch.no_grad()
-    def __call__(self, model: Transformer) -> float:
+    def __call__(self, model: Model) -> float:
         """Mean loss in nats per token."""
+        return float(self.by_position(model).mean())
+
+    @torch.no_grad()
+    def by_position(self, model: Model) -> NDArray[np.float64]:
+        """Mean loss at each position of the context, nats per token: (context,)."""
         rows = ROWS if self.device.type == "cpu" else ROWS * 16
-        total = 0.0
+        total = torch.zeros(self.windows.context, dtype=torch.float64, device=self.device)
         for start in range(0, len(self.indices), rows):
             chosen = self.indices[start : start + rows]
             inputs, targets = self.windows.gather(chosen)
-            loss = model(inputs.to(self.device), targets.to(self.device))
-            total += float(loss) * len(chosen)
-        return total / len(self.indices)
+            losses = model.losses(inputs.to(self.device), targets.to(self.device))
+            total += losses.sum(dim=0, dtype=torch.float64)
+        found: NDArray[np.float64] = (total / len(self.indices)).cpu().numpy()
+        return found

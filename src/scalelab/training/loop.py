@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from scalelab.corpus import Corpus
-from scalelab.errors import TrainingError
-from scalelab.models import Transformer
+from scalelab.errors import CorpusError, TrainingError
+from scalelab.models import Recurrent, build_model
+from scalelab.models.recurrent import State
 from scalelab.training.checkpoint import load_checkpoint, save_checkpoint
-from scalelab.training.data import Batches
+from scalelab.training.data import Batches, Streams
 from scalelab.training.evaluate import Evaluator
 from scalelab.training.flat import FlatParameters
 from scalelab.training.noise import NoiseSample, noise_sample
-from scalelab.training.records import JsonLines, drop_checkpoints
+from scalelab.training.records import JsonLines, drop_checkpoints, read_lines, write_json
 from scalelab.training.result import write_result
 from scalelab.training.schedules import lr_factor
 from scalelab.training.spec import TrainSpec
@@ -40,12 +41,19 @@ class Trainer:
     def __init__(self, spec: TrainSpec, folder: Path, device: torch.device) -> None:
         """Build model, optimizer and data; load the checkpoint of `folder` or of the trunk."""
         self.spec, self.folder, self.device = spec, folder, device
-        self.model = Transformer(spec.shape, seed=spec.seed).to(device)
+        self.model = build_model(spec.shape, seed=spec.seed).to(device)
         self.flat = FlatParameters(self.model)
         self.optimizer = self.flat.optimizer(spec.lr, (spec.beta1, spec.beta2), spec.weight_decay)
         self.corpus = Corpus.load(Path(spec.corpus))
         context = spec.shape.context
-        self.batches = Batches(self.corpus.train.array(), context, spec.sequences, spec.seed)
+        kind = Streams if isinstance(self.model, Recurrent) else Batches
+        self.batches = kind(
+            self.corpus.train.array(),
+            spec.row_tokens,
+            spec.sequences,
+            spec.seed,
+            spec.unique_tokens,
+        )
         held_out = self.corpus.valid.array()
         self.curve_evaluator = Evaluator(held_out, context, spec.curve_tokens, device)
         self.final_evaluator = Evaluator(held_out, context, spec.eval_tokens, device)
@@ -53,26 +61,59 @@ class Trainer:
         self.autocast = (
             torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
         )
+        self.others = {name: self._other(name, Path(folder)) for name, folder in spec.others}
         self.step, self.seconds = 0, 0.0
+        self.state: State | None = None
         self._load()
+        # Behind the checkpoint lines are written again, so they do not count yet.
+        self.seen = [
+            (line["step"], line["loss"])
+            for line in read_lines(folder / "evals.jsonl")
+            if line["step"] <= self.step
+        ]
+
+    def _other(self, name: str, folder: Path) -> Evaluator:
+        other = Corpus.load(folder)
+        if other.tokenizer != self.corpus.tokenizer:
+            raise CorpusError(
+                f"the text {name} is in tokens of {other.tokenizer}, the training text in tokens "
+                f"of {self.corpus.tokenizer}; losses need the same. Prepare it with that one."
+            )
+        context, limit = self.spec.shape.context, self.spec.others_tokens
+        return Evaluator(other.valid.array(), context, limit, self.device)
 
     def _load(self) -> None:
         state = load_checkpoint(self.folder / "checkpoint")
         if state is None and self.spec.trunk is not None:
             trunk = self.folder.parent / self.spec.trunk
-            state = load_checkpoint(trunk / "checkpoint", self.spec.fork_step)
+            state = load_checkpoint(trunk / "checkpoint", self.spec.trunk_at)
             if state is None:
                 raise TrainingError(
                     f"{self.spec.run} branches off {self.spec.trunk} at step "
-                    f"{self.spec.fork_step}, and that checkpoint is missing or damaged. Delete "
+                    f"{self.spec.trunk_at}, and that checkpoint is missing or damaged. Delete "
                     f"{trunk} and run the same command again."
                 )
-            state["seconds"] = 0.0  # the trunk's time is the trunk's
+            self._check_fork(state["step"] * state.get("batch_tokens", self.spec.batch_tokens))
+            # The trunk's time is the trunk's; steps are counted in this run's batches.
+            state |= {"seconds": 0.0, "step": self.spec.fork_step}
         if state is not None:
             for name, flat in self.flat.named():
                 flat.data.copy_(state[name])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
+            carried = tuple(part.to(self.device) for part in state.get("state", ()))
+            # Another batch has other rows: they begin with a state of zeros.
+            if carried and carried[0].shape[1] == self.spec.sequences:
+                self.state = carried
+
+    def _check_fork(self, trunk_tokens: int) -> None:
+        here = self.spec.fork_step * self.spec.batch_tokens
+        if here != trunk_tokens:
+            raise TrainingError(
+                f"{self.spec.run} begins at {here} tokens ({self.spec.fork_step} steps of "
+                f"{self.spec.batch_tokens}), step {self.spec.trunk_at} of its trunk "
+                f"{self.spec.trunk} is at {trunk_tokens}: both must be the same place."
+            )
 
     def save(self) -> None:
         """Write a checkpoint of this step."""
@@ -81,6 +122,8 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "optimizer": self.optimizer.state_dict(),
+            "state": self.state or (),
+            "batch_tokens": self.spec.batch_tokens,
         }
         save_checkpoint(self.folder / "checkpoint", self.step, state, self.spec.fork_steps)
 
@@ -142,6 +185,9 @@ class Trainer:
             if self.step in self.curve_steps:
                 held_out = self.evaluate(self.curve_evaluator)
                 evals.append(step=self.step, tokens=self.step * spec.batch_tokens, loss=held_out)
+                self.seen.append((self.step, held_out))
+                if self.turned:
+                    break
             if self.step in spec.fork_steps or now - saved > spec.checkpoint_seconds:
                 self.save()
                 saved = now
@@ -150,9 +196,28 @@ class Trainer:
                 told = now
         if spec.kind == "trunk":
             return self._end("finished", None)
-        loss_at_end = self.evaluate(self.final_evaluator)
+        with self.autocast:
+            by_position = self.final_evaluator.by_position(self.model)
+            others = {name: one(self.model) for name, one in self.others.items()}
+        loss_at_end = float(by_position.mean())
+        if spec.patience and self.seen:
+            loss_at_end = self.best[1]
         learned = math.isfinite(loss_at_end) and loss_at_end < uniform
-        return self._end("finished" if learned else "diverged", loss_at_end)
+        write_json(self.folder / "positions.json", by_position.tolist())
+        return self._end("finished" if learned else "diverged", loss_at_end, others)
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """Step and loss of the lowest evaluation along the way."""
+        return min(self.seen, key=lambda item: item[1])
+
+    @property
+    def turned(self) -> bool:
+        """Whether the held-out loss has not fallen for `patience` evaluations."""
+        if not self.spec.patience:
+            return False
+        since = [step for step, _ in self.seen if step > self.best[0]]
+        return len(since) >= self.spec.patience
 
     def optimizer_step(self) -> tuple[Tensor, Tensor, NoiseSample | None]:
         """One step of AdamW -> training loss, gradient norm before clipping, noise sample."""
@@ -169,18 +234,27 @@ class Trainer:
         self.flat.zero_grad()
         loss = torch.zeros((), device=self.device)
         part_norms: list[float] = []
-        for part_inputs, part_targets in zip(
-            inputs.chunk(parts), targets.chunk(parts), strict=True
+        states = self._states(len(inputs), parts)
+        carried: list[State] = []
+        for part_inputs, part_targets, state in zip(
+            inputs.chunk(parts), targets.chunk(parts), states, strict=True
         ):
             # A part's own gradient is what it adds to the sum: before and after, subtracted.
             before = self.flat.grad_copy() if measured else None
             share = len(part_inputs) / len(inputs)
             with self.autocast:
-                part_loss = self.model(part_inputs, part_targets) * share
-            part_loss.backward()
+                if isinstance(self.model, Recurrent):
+                    part_loss, after = self.model.carry(part_inputs, part_targets, state)
+                    carried.append(after)
+                else:
+                    part_loss = self.model(part_inputs, part_targets)
+                part_loss = part_loss * share
+            part_loss.backward()  # type: ignore[no-untyped-call]
             loss += part_loss.detach()
             if before is not None:
                 part_norms.append(self.flat.squared_norm_since(before) / share**2)
+        if carried:
+            self.state = tuple(torch.cat(each, dim=1) for each in zip(*carried, strict=True))
         norm = self.flat.norm()
         sample = None
         if measured:
@@ -192,6 +266,13 @@ class Trainer:
         self.optimizer.step()
         return loss, norm, sample
 
+    def _states(self, rows: int, parts: int) -> list[State | None]:
+        """The carried state of each part of a batch, whose rows are cut as `chunk` cuts them."""
+        if self.state is None:
+            return [None] * len(torch.empty(rows, 0).chunk(parts))
+        each = ([part.contiguous() for part in whole.chunk(parts, dim=1)] for whole in self.state)
+        return list(zip(*each, strict=True))
+
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
@@ -202,14 +283,22 @@ class Trainer:
         with self.autocast:
             return evaluator(self.model)
 
-    def _end(self, status: Literal["finished", "diverged"], loss: float | None) -> Status:
+    def _end(
+        self,
+        status: Literal["finished", "diverged"],
+        loss: float | None,
+        others: Mapping[str, float] | None = None,
+    ) -> Status:
+        stopped = self.spec.patience > 0 and bool(self.seen)
         write_result(
             self.folder,
             self.spec,
             self.corpus,
             status=status,
-            step=self.step,
+            step=self.best[0] if stopped and status == "finished" else self.step,
+            stopped_at=self.step,
             loss=loss,
+            others=others or {},
             seconds=self.seconds,
         )
         if self.spec.kind != "trunk":

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from scalelab.corpus import Corpus
-from scalelab.counting import CONVENTIONS, count_parameters, flops_per_token
+from scalelab.counting import (
+    CONVENTIONS,
+    Shape,
+    TransformerShape,
+    count_parameters,
+    flops_per_token,
+)
 from scalelab.training.noise import NoiseSample, noise_scale
 from scalelab.training.records import read_lines, write_json
 from scalelab.training.spec import TrainSpec
@@ -19,30 +26,31 @@ def write_result(
     *,
     status: str,
     step: int,
+    stopped_at: int,
     loss: float | None,
+    others: Mapping[str, float],
     seconds: float,
 ) -> None:
     """Write result.json: every component of the count, FLOP by every convention, the loss.
 
-    loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    step: to which tokens and loss belong; stopped_at: the last one trained, later where the run was
+    stopped early. loss: final held-out loss, nats per token (None for a trunk, which is not
+    decayed). others: loss on other texts, by name.
     """
     count = count_parameters(spec.shape)
     tokens = step * spec.batch_tokens
-    unique = min(tokens, (corpus.train.tokens - 1) // spec.shape.context * spec.shape.context)
+    row = spec.row_tokens
+    there = spec.unique_tokens or corpus.train.tokens - 1
+    whole = max(1, round(there / row)) if spec.unique_tokens else there // row
     values: dict[str, Any] = {
         "run": spec.run,
         "status": status,
-        "family": "transformer",
+        "family": family(spec.shape),
         "params": count.non_embedding,
         **{f"params_{part}": number for part, number in count.to_dict().items()},
-        "n_layer": spec.shape.n_layer,
-        "d_model": spec.shape.d_model,
-        "d_ff": spec.shape.d_ff,
-        "n_head": spec.shape.n_head,
-        "context": spec.shape.context,
-        "vocabulary": spec.shape.vocabulary,
+        **dimensions(spec.shape),
         "tokens": tokens,
-        "unique_tokens": unique,
+        "unique_tokens": min(tokens, whole * row),
         "flops": flops_per_token(spec.shape, "exact") * tokens,
         **{
             f"flops_{name.lower()}": flops_per_token(spec.shape, name) * tokens
@@ -50,11 +58,13 @@ def write_result(
         },
         "batch_tokens": spec.batch_tokens,
         "steps": step,
+        "stopped_at_step": stopped_at,
         "lr": spec.lr,
         "schedule": spec.schedule,
         "seed": spec.seed,
         "trunk": spec.trunk or spec.run,
         "loss": loss,
+        **{f"loss.{name}": value for name, value in others.items()},
         "bytes_per_token": corpus.bytes_per_token,
         "tokenizer": corpus.tokenizer,
         "noise_scale": measured_noise_scale(folder),
@@ -63,11 +73,24 @@ def write_result(
     write_json(folder / "result.json", values)
 
 
+def family(shape: Shape) -> str:
+    """transformer, lstm or gru."""
+    return "transformer" if isinstance(shape, TransformerShape) else shape.cell
+
+
+def dimensions(shape: Shape) -> dict[str, int]:
+    """The columns of the run table that hold a shape; a recurrent network has no d_ff and heads."""
+    names = ["n_layer", "d_model", "context", "vocabulary"]
+    if isinstance(shape, TransformerShape):
+        names[2:2] = ["d_ff", "n_head"]
+    return {name: getattr(shape, name) for name in names}
+
+
 def measured_noise_scale(folder: Path) -> float | None:
     """B_simple in tokens over the second half of a run's measurements, from noise.jsonl."""
     samples = [
         NoiseSample(signal=line["signal"], noise=line["noise"])
-        for line in read_lines(folder / "noise.jsonl")
+        for line in read_lines(folder / "noise.jsonl", "signal", "noise")
         if line["signal"] is not None and line["noise"] is not None
     ]
     return noise_scale(samples[len(samples) // 2 :])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from scalelab.counting import RecurrentShape, Shape, TransformerShape
-from scalelab.errors import SpecError
+from scalelab.errors import RecordError, SpecError
+from scalelab.training.records import read_json
 from scalelab.training.schedules import SCHEDULES
 
 
@@ -76,17 +78,23 @@ class TrainSpec:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        if self.batch_tokens % self.shape.context:
+        if self.batch_tokens % self.row_tokens:
             raise SpecError(
                 f"batch of {self.batch_tokens} tokens is not a whole number of sequences of "
-                f"{self.shape.context} tokens; choose a multiple of the context."
+                f"{self.row_tokens} tokens; choose a multiple of the context (of unroll, for a "
+                "recurrent network)."
             )
         if self.micro_tokens and (
-            self.micro_tokens % self.shape.context or self.batch_tokens % self.micro_tokens
+            self.micro_tokens % self.row_tokens or self.batch_tokens % self.micro_tokens
         ):
             raise SpecError(
-                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the context "
-                f"({self.shape.context}) that divides the batch ({self.batch_tokens})."
+                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the sequence "
+                f"({self.row_tokens}) that divides the batch ({self.batch_tokens})."
+            )
+        if self.unroll and not isinstance(self.shape, RecurrentShape):
+            raise SpecError(
+                f"run {self.run}: unroll {self.unroll} is of recurrent networks; a Transformer "
+                "trains on whole contexts."
             )
         if self.schedule not in SCHEDULES:
             raise SpecError(
@@ -116,9 +124,19 @@ class TrainSpec:
         return self.steps - round(self.decay_fraction * self.steps)
 
     @property
+    def row_tokens(self) -> int:
+        """Tokens of one row of a batch."""
+        return self.unroll or self.shape.context
+
+    @property
     def sequences(self) -> int:
         """Sequences per optimizer step."""
-        return self.batch_tokens // self.shape.context
+        return self.batch_tokens // self.row_tokens
+
+    @property
+    def trunk_at(self) -> int:
+        """The trunk's step from whose checkpoint a branch starts."""
+        return self.fork_step if self.trunk_step is None else self.trunk_step
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `run.json` holds them."""
@@ -135,4 +153,12 @@ class TrainSpec:
             others = tuple((name, folder) for name, folder in values.pop("others", ()))
             return cls(shape=kind(**dimensions), fork_steps=fork_steps, others=others, **values)
         except (KeyError, TypeError, ValueError) as error:
-            raise SpecError(f"run.json does not describe a run: {error}") from error
+            raise SpecError(f"this does not describe a run: {error!r}") from error
+
+
+def read_spec(path: Path) -> TrainSpec:
+    """What a run.json says is to be trained; RecordError, by name, when it says nothing usable."""
+    try:
+        return TrainSpec.from_dict(read_json(path))
+    except SpecError as error:
+        raise RecordError(f"{path}: {error}; delete it and run the same command again.") from error

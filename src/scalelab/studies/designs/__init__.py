@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
-from scalelab.studies.designs import overfitting, parameters_data_compute
+from scalelab.studies.designs import (
+    critical_batch,
+    overfitting,
+    parameters_data_compute,
+)
 
 DESIGNS: dict[str, Design] = {
     design.name: design
     for design in (
-        # The paper's order.
         parameters_data_compute.DESIGN,
         overfitting.DESIGN,
+        critical_batch.DESIGN,
     )
 }
 
@@ -19,11 +27,31 @@ ALL = "kaplan"
 """The name under which all of them run with one budget."""
 
 
-def get_designs(names: tuple[str, ...]) -> tuple[Design, ...]:
-    """The designs of these names, in the paper's order; SpecError names what is unknown."""
-    unknown = [name for name in names if name not in DESIGNS and name != ALL]
+def get_designs(names: Sequence[str]) -> tuple[Design, ...]:
+    """The designs of these names, in the paper's order, then those of files of the user's own.
+
+    A name that ends in .py is a file with a `Design` named DESIGN. SpecError names what is unknown.
+    """
+    files = [name for name in names if name.endswith(".py")]
+    unknown = [name for name in names if name not in (*DESIGNS, *files, ALL)]
     if unknown:
         raise SpecError(
-            f"there is no design {unknown[0]!r}; there are {', '.join(DESIGNS)}, and {ALL} for all."
+            f"there is no design {unknown[0]!r}; there are {', '.join(DESIGNS)}, {ALL} for all of "
+            "them, and files MINE.py with a DESIGN of your own."
         )
-    return tuple(design for name, design in DESIGNS.items() if name in names or ALL in names)
+    own = tuple(_from_file(Path(name)) for name in files)
+    chosen = tuple(d for name, d in DESIGNS.items() if name in names or ALL in names)
+    twice = [d.name for d in own if d.name in DESIGNS]
+    if twice:
+        raise SpecError(f"the name {twice[0]!r} is taken by a design of scalelab; choose another.")
+    return chosen + own
+
+
+def _from_file(path: Path) -> Design:
+    try:
+        found = runpy.run_path(str(path)).get("DESIGN")
+    except (OSError, ImportError, SyntaxError, NameError) as error:
+        raise SpecError(f"cannot read the design {path}: {error}") from error
+    if not isinstance(found, Design):
+        raise SpecError(f"{path} defines no DESIGN; a scalelab.studies.design.Design is expected.")
+    return found
