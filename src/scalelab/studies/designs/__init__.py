@@ -10,6 +10,7 @@ from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
+    overfitting,
     parameters_data_compute,
 )
 
@@ -17,6 +18,7 @@ DESIGNS: dict[str, Design] = {
     design.name: design
     for design in (
         parameters_data_compute.DESIGN,
+        overfitting.DESIGN,
         critical_batch.DESIGN,
     )
 }
