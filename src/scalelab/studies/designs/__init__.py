@@ -8,8 +8,10 @@ from pathlib import Path
 
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
+from scalelab.studies.designs.schedules import DESIGN as SCHEDULES
+from scalelab.studies.designs.shape import DESIGN as SHAPE
 
-DESIGNS: dict[str, Design] = {}
+DESIGNS: dict[str, Design] = {design.name: design for design in (SHAPE, SCHEDULES)}
 
 ALL = "kaplan"
 """The name under which all of them run with one budget."""

@@ -1,0 +1,1 @@
+"""Makes the planted studies of this folder importable by the tests of designs."""
