@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalelab.counting import TransformerShape, count_parameters, flops_per_token
+from scalelab.counting import RecurrentShape, TransformerShape, count_parameters, flops_per_token
 from scalelab.models import Transformer
 
 
@@ -37,3 +37,13 @@ def test_chinchilla_by_hand() -> None:
     # scores 2 T d = 16; softmax 3 H T = 12; values 16; output 2 d d = 8; dense 4 d d_ff = 64;
     # logits 2 d V = 20; forward 180, training three times that.
     assert flops_per_token(TransformerShape(1, 2, 1, 8, 4, 5), "chinchilla") == 540
+
+
+def test_recurrent_networks_by_hand() -> None:
+    # Two layers of width 3, 5 tokens: an LSTM's matrices 2 x 8 x 9 = 144, a GRU's 2 x 6 x 9 = 108.
+    lstm, gru = RecurrentShape("lstm", 2, 3, 16, 5), RecurrentShape("gru", 2, 3, 16, 5)
+    assert flops_per_token(lstm, "6N") == flops_per_token(lstm, "kaplan") == 6 * 144
+    assert flops_per_token(lstm, "exact") == 6 * (144 + 15)
+    assert flops_per_token(gru, "exact") == 6 * (108 + 15)
+    # Embedding 2 V d = 30, cells 2 N, logits 2 d V = 30; training three times that.
+    assert flops_per_token(gru, "chinchilla") == 3 * (30 + 2 * 108 + 30)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalelab.counting import TransformerShape, count_parameters
+from scalelab.counting import RecurrentShape, TransformerShape, count_parameters
 from scalelab.errors import SpecError
 from scalelab.models import Transformer
 
@@ -61,6 +62,21 @@ def test_count_equals_the_built_model_by_part(shape: TransformerShape) -> None:
 def test_non_embedding_is_twelve_layers_width_squared() -> None:
     shape = TransformerShape(4, 64, 4, 256, 128, 256)
     assert count_parameters(shape).non_embedding == 12 * 4 * 64**2
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_recurrent_count_equals_torchs_own_layers_by_part(cell: str, tied: bool) -> None:
+    shape = RecurrentShape(cell, 3, 10, 8, 17, tied)  # type: ignore[arg-type]
+    layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](10, 10, 3)
+    count = count_parameters(shape)
+    matrices = sum(p.numel() for p in layer.parameters() if p.ndim == 2)
+    assert count.recurrent == count.non_embedding == matrices
+    assert count.recurrent == 3 * {"lstm": 8, "gru": 6}[cell] * 10**2
+    assert count.bias == sum(p.numel() for p in layer.parameters() if p.ndim == 1)
+    assert count.total == matrices + count.bias + (1 if tied else 2) * 17 * 10
+    parts = ("embedding", "attention", "feed_forward", "recurrent", "norm", "bias", "output")
+    assert sum(count.to_dict()[part] for part in parts) == count.total
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scalelab.counting import TransformerShape, count_parameters, flops_per_token
+from scalelab.counting import RecurrentShape, TransformerShape, count_parameters, flops_per_token
 from scalelab.counting.recount import PARAMS, available, recount
 from scalelab.errors import TableError
 from scalelab.table import RunTable, read_runs
@@ -165,6 +165,55 @@ def test_compute_that_the_table_holds_is_taken_as_it_is() -> None:
     holes = RunTable(frame.with_columns(flops_exact=pl.Series([5.0, None, 7.0])), {}, (), "t")
     expected = recount(by_shape(), flops="exact").frame["flops"].to_list()
     assert recount(holes, flops="exact").frame["flops"].to_list() == expected
+
+
+# --- recurrent networks beside a Transformer ------------------------------------------------------
+
+
+def families() -> tuple[pl.DataFrame, list[RecurrentShape | TransformerShape]]:
+    built = [
+        RecurrentShape("lstm", 2, 16, 32, 100),
+        RecurrentShape("gru", 2, 16, 32, 100),
+        TransformerShape(*SHAPES[0], positions="learned", bias=True),
+    ]
+    columns = {
+        "family": ["lstm", "gru", "transformer"],
+        **{name: [getattr(one, name, None) for one in built] for name in NAMES},
+        "N": GIVEN,
+        "D": TOKENS,
+        "loss": [3.0, 2.9, 2.8],
+    }
+    return read_runs(columns).frame, built
+
+
+def test_families_side_by_side_are_counted_each_by_its_own_shape() -> None:
+    frame, built = families()
+    table = RunTable(frame, {}, (), "t")
+    counted = recount(table, "matrices").frame["params"].to_list()
+    assert counted == [count_parameters(one).non_embedding for one in built]
+    exact = recount(table, flops="exact").frame["flops"].to_list()
+    assert exact == [flops_per_token(one) * D for one, D in zip(built, TOKENS, strict=True)]
+
+
+def test_recurrent_networks_alone_need_neither_heads_nor_d_ff() -> None:
+    frame, built = families()
+    table = RunTable(frame.head(2).drop("n_head", "d_ff"), {}, (), "t")
+    assert recount(table, "total").frame["params"].to_list() == [
+        count_parameters(one).total for one in built[:2]
+    ]
+    with pytest.raises(TableError, match="context is missing"):
+        recount(RunTable(table.frame.drop("context"), {}, (), "t"), "total")
+
+
+def test_parts_of_a_transformer_count_where_only_recurrent_rows_tell_theirs() -> None:
+    _, built = families()
+    parts = [count_parameters(one).to_dict() for one in built]
+    columns = {f"params_{part}": [float(count[part]) for count in parts] for part in PARTS}
+    recurrent = [float(parts[0]["recurrent"]), float(parts[1]["recurrent"]), None]
+    columns |= {"params_recurrent": recurrent, "N": GIVEN, "D": TOKENS, "loss": [3.0, 2.9, 2.8]}
+    table = read_runs(columns)
+    counted = recount(table, "matrices").frame["params"].to_list()
+    assert counted == [count_parameters(one).non_embedding for one in built]
 
 
 # --- words, and what is refused ---------------------------------------------------------------

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scalelab.counting.flops import CONVENTIONS, flops_per_token
-from scalelab.counting.parameters import count_parameters
-from scalelab.counting.shape import TransformerShape
+from scalelab.counting.parameters import GATES, count_parameters
+from scalelab.counting.shape import RecurrentShape, Shape, TransformerShape
 from scalelab.errors import ScalelabError, TableError
 from scalelab.table import RunTable
 
 if TYPE_CHECKING:
     import polars as pl
 
-_PARTS = ("params_attention", "params_feed_forward", "params_norm", "params_bias")
-"""Of the layers; biases count where a table tells them."""
+_MATRICES = ("params_attention", "params_feed_forward", "params_recurrent")
+_PARTS = (*_MATRICES, "params_norm", "params_bias")
+"""Of the layers."""
+_OPTIONAL = {"params_recurrent", "params_bias"}
+"""Counted where a table tells them."""
 _RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "matrices": (_PARTS[:2], "the matrices of the layers alone"),
+    "matrices": (_MATRICES, "the matrices of the layers alone"),
     "non-embedding": (_PARTS, "all but embeddings and output layer (Kaplan et al. 2020)"),
     "with-output": ((*_PARTS, "output"), "non-embedding and the output layer (Porian et al. 2024)"),
     "total": ((*_PARTS, "params_output", "params_embedding"), "every parameter"),
@@ -31,6 +34,8 @@ _RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
 PARAMS = tuple(_RULES)
 """Ways to count N."""
 _SHAPE = ("n_layer", "d_model", "n_head", "d_ff", "context", "vocabulary")
+_RECURRENT = ("n_layer", "d_model", "context", "vocabulary")
+"""What a row of family lstm or gru must tell."""
 
 
 def available(frame: pl.DataFrame) -> tuple[str, ...]:
@@ -67,10 +72,12 @@ def _params(frame: pl.DataFrame, name: str) -> pl.Series:
     frame = _with_parts(frame)
     total = None
     for part in _RULES[name][0]:
-        if part == "params_bias" and part not in frame.columns:
+        if part in _OPTIONAL and part not in frame.columns:
             continue
         # Biases are no column of the schema, and may be text.
         column = _output(frame) if part == "output" else frame[part].cast(float, strict=False)
+        if part == "params_recurrent":
+            column = column.fill_null(0.0)  # of a Transformer beside recurrent networks
         total = column if total is None else total + column
     assert total is not None
     if total.null_count():
@@ -95,7 +102,7 @@ def _with_parts(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     needed = (*_PARTS, "params_output", "params_embedding")
-    if {*needed} - {"params_bias"} <= set(frame.columns):
+    if {*needed} - _OPTIONAL <= set(frame.columns):
         return frame
     counts = [count_parameters(shape).to_dict() for shape in _shapes(frame)]
     return frame.with_columns(
@@ -118,15 +125,28 @@ def _flops(frame: pl.DataFrame, name: str) -> pl.Series:
     return pl.Series(per_token, dtype=pl.Float64) * frame["tokens"]
 
 
-def _shapes(frame: pl.DataFrame) -> list[TransformerShape]:
-    missing = [name for name in _SHAPE if name not in frame.columns]
+def _shapes(frame: pl.DataFrame) -> list[Shape]:
+    families = frame["family"].to_list() if "family" in frame.columns else [None] * frame.height
+    needed = _RECURRENT if all(map(_is_recurrent, families)) and families else _SHAPE
+    missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise TableError(
-            f"to count anew, a table needs parameters by part, or shapes: {', '.join(_SHAPE)}; "
+            f"to count anew, a table needs parameters by part, or shapes: {', '.join(needed)}; "
             f"{', '.join(missing)} is missing."
         )
-    rows = frame.select(_SHAPE).iter_rows(named=True)
+    rows = frame.select(needed).iter_rows(named=True)
     try:
-        return [TransformerShape(**row, positions="learned", bias=True) for row in rows]
+        return [_shape(family, row) for family, row in zip(families, rows, strict=True)]
     except ScalelabError as error:
         raise TableError(f"a shape of the table cannot be built: {error}") from error
+
+
+def _is_recurrent(family: object) -> bool:
+    return isinstance(family, str) and family.lower() in GATES
+
+
+def _shape(family: str | None, row: dict[str, Any]) -> Shape:
+    if family is not None and _is_recurrent(family):
+        cell: Any = family.lower()
+        return RecurrentShape(cell, **{name: row[name] for name in _RECURRENT})
+    return TransformerShape(**row, positions="learned", bias=True)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scalelab.counting import TransformerShape, count_parameters
+from scalelab.counting import Shape, TransformerShape, count_parameters
 from scalelab.counting.shape import Activation, Norm, Positions
 
 WIDTHS = (
@@ -79,7 +79,7 @@ def shape_of_width(d_model: int, family: Family) -> TransformerShape:
     )
 
 
-def size_of(shape: TransformerShape) -> int:
+def size_of(shape: Shape) -> int:
     """N, non-embedding parameters."""
     return count_parameters(shape).non_embedding
 

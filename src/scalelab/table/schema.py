@@ -68,6 +68,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     _component("params_embedding", "token (and position) embedding"),
     _component("params_attention", "query, key, value and output maps"),
     _component("params_feed_forward", "feed-forward maps"),
+    _component("params_recurrent", "matrices of recurrent cells"),
     _component("params_norm", "normalisation layers"),
     _component("params_output", "output layer (zero when tied to the embedding)"),
     _whole("n_layer", "", "layers", "n_layers", "num_layers", "layers", "depth"),

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from scalelab.corpus import Corpus
-from scalelab.counting import CONVENTIONS, count_parameters, flops_per_token
+from scalelab.counting import (
+    CONVENTIONS,
+    Shape,
+    TransformerShape,
+    count_parameters,
+    flops_per_token,
+)
 from scalelab.training.noise import NoiseSample, noise_scale
 from scalelab.training.records import read_lines, write_json
 from scalelab.training.spec import TrainSpec
@@ -32,15 +38,10 @@ def write_result(
     values: dict[str, Any] = {
         "run": spec.run,
         "status": status,
-        "family": "transformer",
+        "family": family(spec.shape),
         "params": count.non_embedding,
         **{f"params_{part}": number for part, number in count.to_dict().items()},
-        "n_layer": spec.shape.n_layer,
-        "d_model": spec.shape.d_model,
-        "d_ff": spec.shape.d_ff,
-        "n_head": spec.shape.n_head,
-        "context": spec.shape.context,
-        "vocabulary": spec.shape.vocabulary,
+        **dimensions(spec.shape),
         "tokens": tokens,
         "unique_tokens": unique,
         "flops": flops_per_token(spec.shape, "exact") * tokens,
@@ -61,6 +62,19 @@ def write_result(
         "seconds": seconds,
     }
     write_json(folder / "result.json", values)
+
+
+def family(shape: Shape) -> str:
+    """transformer, lstm or gru."""
+    return "transformer" if isinstance(shape, TransformerShape) else shape.cell
+
+
+def dimensions(shape: Shape) -> dict[str, int]:
+    """The columns of the run table that hold a shape; a recurrent network has no d_ff and heads."""
+    names = ["n_layer", "d_model", "context", "vocabulary"]
+    if isinstance(shape, TransformerShape):
+        names[2:2] = ["d_ff", "n_head"]
+    return {name: getattr(shape, name) for name in names}
 
 
 def measured_noise_scale(folder: Path) -> float | None:
