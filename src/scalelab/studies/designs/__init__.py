@@ -12,6 +12,8 @@ from scalelab.studies.designs import (
     critical_batch,
     overfitting,
     parameters_data_compute,
+    schedules,
+    shape,
 )
 
 DESIGNS: dict[str, Design] = {
@@ -20,6 +22,8 @@ DESIGNS: dict[str, Design] = {
         parameters_data_compute.DESIGN,
         overfitting.DESIGN,
         critical_batch.DESIGN,
+        shape.DESIGN,
+        schedules.DESIGN,
     )
 }
 
