@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,17 @@ def write_result(
     step: int,
     loss: float | None,
     seconds: float,
+    unique_tokens: int,
+    more: Mapping[str, float],
 ) -> None:
     """Write result.json: every component of the count, FLOP by every convention, the loss.
 
-    loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    step: where the model stood whose loss this is (before the last one for a run that was to stop
+    early). loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    unique_tokens: of the run's data set. more: columns that only some runs have.
     """
     count = count_parameters(spec.shape)
     tokens = step * spec.batch_tokens
-    unique = min(tokens, (corpus.train.tokens - 1) // spec.shape.context * spec.shape.context)
     values: dict[str, Any] = {
         "run": spec.run,
         "status": status,
@@ -43,7 +47,7 @@ def write_result(
         **{f"params_{part}": number for part, number in count.to_dict().items()},
         **dimensions(spec.shape),
         "tokens": tokens,
-        "unique_tokens": unique,
+        "unique_tokens": min(tokens, unique_tokens),
         "flops": flops_per_token(spec.shape, "exact") * tokens,
         **{
             f"flops_{name.lower()}": flops_per_token(spec.shape, name) * tokens
@@ -56,6 +60,7 @@ def write_result(
         "seed": spec.seed,
         "trunk": spec.trunk or spec.run,
         "loss": loss,
+        **more,
         "bytes_per_token": corpus.bytes_per_token,
         "tokenizer": corpus.tokenizer,
         "noise_scale": measured_noise_scale(folder),
