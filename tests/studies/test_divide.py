@@ -208,7 +208,7 @@ def test_a_design_sees_what_is_planned_already() -> None:
 
     later = replace(spender("b", 1.0), plan=plan)
     found = divided(
-        StudyPlan(), [spender("a", 1.0), later], bench(), lambda: Budget("seconds", 1000.0)
+        StudyPlan(), [spender("a", 1.0), later], bench(), *spend(1000.0, "seconds")
     )
     assert {"a-0", "a-1"} <= seen[0]
     assert set(found.runs["b"]) == seen[0] == set(found.jobs)

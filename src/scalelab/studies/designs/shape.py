@@ -157,11 +157,11 @@ def plan(bench: Bench) -> Plan:
         jobs = bench.largest(partial(_jobs, bench, shapes), least, most)
         if jobs is not None:
             return Plan(jobs, left_out=_left_out(axes, base))
-    least = format_count(24 * WIDTHS_DEPTH_ALONE[0] ** 2)
+    smallest = format_count(24 * WIDTHS_DEPTH_ALONE[0] ** 2)
     return Plan(
         left_out=(
-            f"shapes: even models of {least} parameters at {len(RATES)} rates each cost more than "
-            f"{bench.allowance}; a larger budget compares them",
+            f"shapes: even models of {smallest} parameters at {len(RATES)} rates each cost more "
+            f"than {bench.allowance}; a larger budget compares them",
         )
     )
 
