@@ -10,6 +10,7 @@ from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
+    learning_curves,
     parameters_data_compute,
 )
 
@@ -17,6 +18,7 @@ DESIGNS: dict[str, Design] = {
     design.name: design
     for design in (
         parameters_data_compute.DESIGN,
+        learning_curves.DESIGN,
         critical_batch.DESIGN,
     )
 }
