@@ -10,6 +10,7 @@ from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
+    learning_curves,
     overfitting,
     parameters_data_compute,
     schedules,
@@ -21,6 +22,7 @@ DESIGNS: dict[str, Design] = {
     for design in (
         parameters_data_compute.DESIGN,
         overfitting.DESIGN,
+        learning_curves.DESIGN,
         critical_batch.DESIGN,
         shape.DESIGN,
         schedules.DESIGN,
