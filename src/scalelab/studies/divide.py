@@ -121,7 +121,7 @@ def divided(
         share = (rest.amount - spent) * weights[name] / behind if behind else 0.0
         usual = whole.amount * weights[name] / everything if there.runs else 0.0
         allowance = Budget(rest.unit, max(share, usual, 0.0))
-        plan = make(replace(bench, allowance=allowance))
+        plan = make(replace(bench, allowance=allowance, planned=tuple(jobs.values())))
         new = _rename(plan.jobs, known)
         fresh = {job.spec.run: job for job in new if job.spec.run not in jobs}
         ladder_runs = set() if bench.ladder is None else {j.spec.run for j in bench.ladder.jobs}
