@@ -101,6 +101,7 @@ def bad(tmp_path: Path) -> Path:
     (folder / "number.toml").write_text("text = 5\n")
     (folder / "both.toml").write_text('hf = "books"\n')
     (folder / "file").write_text("in the way")
+    (folder / "loop").symlink_to(folder / "loop")
     return folder
 
 
@@ -108,6 +109,12 @@ def bad(tmp_path: Path) -> Path:
     ("words", "message"),
     [
         ("run --text BAD/none", "there is no file or folder"),
+        ("run --text BAD/loop", "loop cannot be read: "),
+        ("run --text ~nobody-here/books", "there is no file or folder ~nobody-here/books"),
+        (f"run --text BAD/{'a' * 300}", "File name too long"),
+        (f"run --text BAD/{'a' * 300} --out short", "File name too long"),
+        (f"run --text LANGUAGE --out {'a' * 300}", "File name too long"),
+        ("run --text LANGUAGE --tokenizer ~nobody-here/t.json", "cannot read the tokenizer"),
         ("run --text BAD/empty", "no file of text under"),
         ("run --text BAD/binary", "there is no text in binary"),
         ("run --text BAD/binary/b.exe", "there is no text in b.exe"),
@@ -164,6 +171,12 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(
         ("run --no-such-flag 3", "--no-such-flag"),
         ("count", "--n-layer"),
         ("count --n-layer 2.5 --d-model 8", "--n-layer"),
+        ("fit", "RUNS"),
+        ("fit runs.csv --draws many", "--draws"),
+        ("fit runs.csv --estimator magic", "--estimator"),
+        ("fit runs.csv --no-such-flag", "--no-such-flag"),
+        ("isoflop sweeps.csv --method magic", "--method"),
+        ("backtest runs.csv --ratio wide", "--ratio"),
         ("forecast", "forecast"),
         ("", "run"),
     ],
@@ -259,15 +272,16 @@ def test_how_many_processes_and_how_the_folder_is_named_are_no_other_study(
         assert pipeline.open_study(settings) == Path(out)
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "7", '{"widths": [8]}'])
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "7", '"text"', '{"widths": [8]}'])
 def test_a_damaged_plan_is_named(
     scalelab: Command, begun: Path, language: Path, content: str
 ) -> None:
     (begun / "plan.json").write_text(content)
     code, _, err = scalelab("run", "--text", language, "--budget", "9m", "--out", begun)
     assert code == 2
-    assert "plan.json" in err
-    assert "delete" in err
+    assert "plan.json is damaged or of another version" in err
+    assert "Choose another --out, or delete begun" in err
+    assert "run the same command" not in err, "without its plan the runs there are of no use"
     assert err.count("\n") == 1
 
 

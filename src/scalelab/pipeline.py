@@ -21,6 +21,7 @@ from scalelab.errors import RecordError
 from scalelab.execution.execute import execute
 from scalelab.execution.pool import Pool
 from scalelab.execution.study import locked, run_table
+from scalelab.paths import real_path
 from scalelab.studies import planned as planning
 from scalelab.studies.conclude import conclude
 from scalelab.studies.design import Design
@@ -48,8 +49,9 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
     run's checkpoint written.
     """
     began = time.monotonic()
-    study = open_study(settings)
+    study = settings.folder()
     with locked(study):
+        open_study(settings)
         return _run(settings, study, watcher, lambda: time.monotonic() - began)
 
 
@@ -141,7 +143,7 @@ def prepare_others(
         if other.fingerprint == corpus.fingerprint:
             watcher.note(f"note: {path[0] if path else 'python'} is the study's own text: left out")
             continue
-        base = Path(path[0]).resolve().name.split(".")[0] if path else "python"
+        base = real_path(path[0]).name.split(".")[0] if path else "python"
         name, i = base, 2
         while name in found:
             name, i = f"{base}-{i}", i + 1

@@ -259,6 +259,19 @@ def test_progress_is_told(books: Path, tmp_path: Path) -> None:
     assert told[-1] == ("encoding", total, total)
 
 
+def test_tokens_that_a_disk_has_changed_are_made_again(
+    books: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = prepare(spec_of(books), tmp_path / "cache")
+    whole = corpus.train.path.read_bytes()
+    corpus.train.path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = prepare(spec_of(books), tmp_path / "cache")
+    assert again.train.path.read_bytes() == whole
+    corpus.train.path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    monkeypatch.setattr(prepare_module, "READ_AGAIN", 100)  # a corpus too large to read again
+    assert prepare(spec_of(books), tmp_path / "cache").train.path.read_bytes() != whole
+
+
 def test_interrupted_leaves_nothing(books: Path, tmp_path: Path) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

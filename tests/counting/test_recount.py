@@ -277,3 +277,10 @@ def test_rows_that_do_not_tell_are_counted_and_shapes_that_cannot_be_are_named()
     odd = by_shape().frame.with_columns(n_head=pl.Series([5, 3, 12]))
     with pytest.raises(TableError, match="built: d_model 16 is not divisible by n_head 5"):
         recount(RunTable(odd, {}, (), "t"), "total")
+
+
+def test_a_count_that_is_not_positive_is_refused() -> None:
+    parts = by_parts(tied=False).frame
+    none = parts.with_columns(params_attention=pl.lit(0.0), params_feed_forward=pl.lit(0.0))
+    with pytest.raises(TableError, match="counted as matrices, N is 0 for some runs"):
+        recount(RunTable(none, {}, (), "t"), "matrices")

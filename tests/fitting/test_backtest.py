@@ -1,44 +1,19 @@
-"""Back-tests: planted laws win, honest intervals hold, and what was learnt widens the answer."""
+"""Back-tests: planted laws win, all are judged on the same runs, and honest intervals hold."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from frontier_runs import runs
 
 from scalelab.errors import FitError, SpecError
-from scalelab.fitting import Backtest, Candidate, Fit, backtest, checked, fit, fit_auto
-from scalelab.fitting.backtest import AUTO_LAWS, NEAR, WEIGHTS, Score, split
-from scalelab.laws import Array, get_law
-
-TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
-BIG = np.array([3e9, 1e10, 3e10])
-"""Sizes beyond the runs, each to be trained on 20 tokens per parameter."""
-
-
-def chinchilla(N: Array, D: Array) -> Array:
-    return TRUTH["E"] + TRUTH["A"] / N ** TRUTH["alpha"] + TRUTH["B"] / D ** TRUTH["beta"]
-
-
-def runs(
-    seed: int = 0, *, noise: float = 0.001, far: float = 0.0, below: float = np.inf
-) -> pl.DataFrame:
-    """Eight sizes, each trained on 2 to 2,000 tokens per parameter.
-
-    far: how much runs suffer that have far from 30 tokens per parameter. below: the compute limit.
-    """
-    generator = np.random.default_rng(seed)
-    N = np.repeat(np.geomspace(1e6, 1e9, 8), 8)
-    ratio = np.tile(np.geomspace(2, 2000, 8), 8)
-    D = N * ratio
-    strayed = np.maximum(0, np.abs(np.log(ratio / 30)) - 1.2)
-    loss = chinchilla(N, D) * np.exp(noise * generator.normal(size=64) + far * strayed**2)
-    table = {"run": [f"r{i}" for i in range(64)], "params": N, "tokens": D, "flops": 6 * N * D}
-    return pl.DataFrame({**table, "loss": loss}).filter(pl.col("flops") < below)
-
+from scalelab.fitting import Backtest, Candidate, backtest, fit
+from scalelab.fitting.backtest import split
+from scalelab.fitting.scores import NEAR, Score
+from scalelab.laws import get_law
 
 # --- which law predicts -----------------------------------------------------------------------
 
@@ -238,175 +213,58 @@ def test_options_that_cannot_be_are_refused(options: dict[str, object], message:
         backtest(runs(), **options)  # type: ignore[arg-type]
 
 
-# --- the law and the weights that predict best ------------------------------------------------
+# --- one comparison, one set of runs ----------------------------------------------------------
 
 
-def error_beyond(model: Fit) -> float:
-    """Mean relative error of big, well-trained models that no run is near."""
-    told = model.predict(params=BIG, tokens=20 * BIG).value
-    return float(np.abs(told / chinchilla(BIG, 20 * BIG) - 1).mean())
+def test_all_are_judged_on_the_runs_that_all_predicted() -> None:
+    """Nine runs lie below the lowest cut: enough for two parameters, too few for six."""
+    table = runs()
+    cuts = [1e20, 1e18, 1e15]
+    alone = backtest(table, ["power-no-floor"], cuts=cuts, draws=0)
+    both = backtest(table, ["power-no-floor", "coupled"], cuts=cuts, draws=0)
+    assert alone.cuts == tuple(cuts)
+    assert both.cuts == tuple(cuts[:2])
+    one, two = both.scores["power-no-floor"], both.scores["coupled"]
+    assert len(one.errors) == len(two.errors) < len(alone.scores["power-no-floor"].errors)
+    np.testing.assert_array_equal(one.reach, two.reach)
+    (notice,) = both.notices
+    assert notice.code == "cuts-left-out"
+    assert "1 of 3 cuts" in notice.message
+    assert "coupled, below 1.00e+15 FLOP: 9 runs are too few for 6 parameters" in notice.message
+    assert notice.message in both.summary()
+    assert both.to_dict()["warnings"][0]["code"] == "cuts-left-out"
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_runs_that_break_the_law_far_from_the_frontier_do_not_mislead(seed: int) -> None:
-    table = runs(seed, far=0.03, below=3e20)
-    auto, plain = fit_auto(table, draws=100), fit("chinchilla", table, draws=100)
-    assert "frontier" in auto.estimator.weights
-    assert auto.estimator.weights in WEIGHTS
-    assert auto.law.name in AUTO_LAWS
-    assert error_beyond(plain) > 0.007
-    assert error_beyond(auto) < error_beyond(plain) / 2
-    told = auto.predict(params=BIG, tokens=20 * BIG)
-    truth = chinchilla(BIG, 20 * BIG)
-    assert ((told.low <= truth) & (truth <= told.high)).all()
-
-
-@pytest.mark.parametrize("far", [0.003, 0.03])
-def test_what_was_chosen_is_what_back_tested_best(far: float) -> None:
-    table, weights = runs(far=far), (None, "frontier(0.05)", "frontier(0.025)*flops^0.5")
-    auto = fit_auto(table, ["chinchilla", "kaplan"], weights=weights, draws=100, seed=4)
-    laws = (get_law("chinchilla"), get_law("kaplan"))
-    tested = backtest(table, [Candidate(law, w) for w in weights for law in laws], draws=0)
-    assert auto.backtest == tested.to_dict()
-    best = min(tested.scores.values(), key=lambda score: score.near_error).candidate
-    same = fit(best.law, table, weights=best.weights, draws=100, seed=4)
-    np.testing.assert_array_equal(auto.theta, same.theta)
-    np.testing.assert_array_equal(auto.draw_theta, same.draw_theta)
-
-
-def test_options_reach_the_fit() -> None:
-    auto = fit_auto(runs(), level=0.8, draws=150, seed=3, conventions={"params": "total"})
-    assert auto.level == 0.8
-    assert len(auto.draws) == 150
-    assert auto.seed == 3
-    assert auto.conventions == {"params": "total"}
-
-
-def test_too_few_runs_are_fitted_without_a_test_and_it_is_said() -> None:
-    few = runs().filter(pl.col("flops") < 2e17).head(9)
-    auto = fit_auto(few, draws=100)
-    codes = [notice.code for notice in auto.diagnosis.warnings]
-    assert "not-backtested" in codes
-    (notice,) = [n for n in auto.diagnosis.warnings if n.code == "not-backtested"]
-    assert f"{AUTO_LAWS[0]} weighted by {WEIGHTS[0]} was taken without a test" in notice.message
-    assert (auto.law.name, auto.estimator.weights) == (AUTO_LAWS[0], WEIGHTS[0])
-    assert auto.reach is None
-    assert auto.backtest == {}
-
-
-# --- a fit that knows its own back-test -------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def bare() -> Fit:
-    return fit("chinchilla", runs(), draws=200)
-
-
-@pytest.fixture(scope="module")
-def known(bare: Fit) -> Fit:
-    return checked(bare, runs())
-
-
-def test_the_record_and_the_reach_are_those_of_the_back_test(known: Fit) -> None:
-    tested = backtest(runs(), ["chinchilla"], draws=0)
-    assert known.backtest == tested.to_dict()
-    assert known.to_dict()["backtest"] == tested.to_dict()
-    assert known.reach is not None
-    assert known.reach.flops == runs()["flops"].to_numpy().max()
-    assert known.reach.per_nd == pytest.approx(6)
-    growth = tested.scores["chinchilla"].growth
-    assert 0 < known.reach.error <= growth
-    assert known.reach.at(known.reach.flops * np.array([0.1, 1, 8, 64])) == pytest.approx(
-        known.reach.error * np.array([0, 0, 1, 2])
+def test_a_candidate_without_an_answer_at_the_highest_cut_is_out() -> None:
+    """Its weights are missing just where the highest cut would fit them."""
+    table = runs().with_columns(
+        quality=pl.when(pl.col("flops").is_between(1e18, 1e20)).then(None).otherwise(1.0)
     )
+    law = get_law("chinchilla")
+    found = backtest(table, [law, Candidate(law, "quality")], cuts=[1e20, 1e18], draws=0)
+    assert found.cuts == (1e20, 1e18)
+    assert list(found.scores) == ["chinchilla", "chinchilla weighted by quality"]
+    out = found.scores["chinchilla weighted by quality"]
+    assert not len(out.errors)
+    assert "quality is" in out.failed[0]
+    assert [notice.code for notice in found.notices] == ["not-compared"]
 
 
-def test_intervals_widen_beyond_the_runs_and_not_inside(bare: Fit, known: Fit) -> None:
-    inside = {"params": np.array([1e6, 3e7, 1e9]), "tokens": np.array([1e8, 1e9, 1e12])}
-    for new_run in (False, True):
-        one, two = (f.predict(new_run=new_run, **inside) for f in (bare, known))
-        for name in ("value", "low", "high"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-        beyond = {"params": BIG, "tokens": 2000 * BIG}
-        one, two = (f.predict(new_run=new_run, **beyond) for f in (bare, known))
-        np.testing.assert_array_equal(one.value, two.value)
-        wider = np.log(two.high / two.low) / np.log(one.high / one.low)
-        assert (wider > 1.05).all()
-    # Far out, the width is that of the growth: 3.29 standard deviations hold 90%.
-    assert known.reach is not None
-    alone, both = (f.predict(params=1e13, tokens=1e15) for f in (bare, known))
-    sigma = known.reach.at(np.array([6e28]))[0]
-    expected = np.hypot(3.29 * sigma, np.log(alone.high / alone.low))
-    assert np.log(both.high / both.low) == pytest.approx(expected, rel=0.15)
-
-
-def test_nothing_else_of_the_fit_changes(bare: Fit, known: Fit) -> None:
-    np.testing.assert_array_equal(bare.theta, known.theta)
-    assert bare.parameters == known.parameters
-    assert bare.diagnosis == known.diagnosis
-    assert bare.backtest == {}
-    assert bare.reach is None
-
-
-def test_weights_and_standard_deviations_are_those_of_the_fit() -> None:
-    """1/std^2 with a std that is .2% of the loss is no weight at all."""
-    table = runs().with_columns(std=0.002 * pl.col("loss"))
-    plain = checked(fit("chinchilla", table, draws=100), table)
-    by_std = checked(fit("chinchilla", table, std="std", draws=100), table)
-    assert plain.reach is not None
-    assert by_std.reach is not None
-    assert by_std.reach.error == pytest.approx(plain.reach.error, rel=1e-3)
-    weighted = checked(fit("chinchilla", table, weights="flops^0.5", draws=100), table)
-    (record,) = weighted.backtest["laws"].values()
-    assert record["weights"] == "flops^0.5"
-    tested = backtest(table, [Candidate(get_law("chinchilla"), "flops^0.5")], draws=0)
-    assert weighted.backtest == tested.to_dict()
-
-
-def test_a_restricted_law_is_tested_as_it_was_fitted() -> None:
-    law = get_law("chinchilla").restrict({"E": 1.2})
-    model = checked(fit(law, runs(), draws=100), runs())
-    right = checked(fit(get_law("chinchilla").restrict({"E": 1.69}), runs(), draws=100), runs())
-    assert model.reach is not None
-    assert right.reach is not None
-    assert model.reach.error > 3 * right.reach.error
-
-
-def test_a_table_that_cannot_be_cut_leaves_the_fit_with_a_notice() -> None:
-    few = runs().filter(pl.col("flops") < 2e17).head(9)
-    model = fit("chinchilla", few, draws=100)
-    told = checked(model, few)
-    assert [n.code for n in told.diagnosis.warnings[:-1]] == [
-        n.code for n in model.diagnosis.warnings
-    ]
-    assert told.diagnosis.warnings[-1].code == "not-backtested"
-    assert told.reach is None
-    assert told.backtest == {}
-
-
-def test_saved_and_loaded_it_is_the_same_to_the_bit(known: Fit, tmp_path: Path) -> None:
-    loaded = Fit.load(known.save(tmp_path / "fit.json"))
-    assert loaded.reach == known.reach
-    assert loaded.backtest == known.backtest
-    assert loaded.to_dict() == known.to_dict()
-    asked = {"params": BIG, "tokens": 2000 * BIG}
-    for new_run in (False, True):
-        one, two = (f.predict(new_run=new_run, **asked) for f in (known, loaded))
-        for name in ("value", "low", "high"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-    assert loaded.save(tmp_path / "again.json").read_bytes() == (tmp_path / "fit.json").read_bytes()
-
-
-def test_a_law_in_compute_alone_reaches_too() -> None:
-    """The compute of a law that has flops among its inputs is that input."""
-    N = np.geomspace(1e7, 1e10, 16)
-    table = pl.DataFrame({"flops": 120 * N**2, "loss": chinchilla(N, 20 * N)})
-    noise = np.exp(0.001 * np.random.default_rng(2).normal(size=16))
-    table = table.with_columns(pl.col("loss") * pl.Series(noise))
-    law = get_law("power", "flops")
-    bare = fit(law, table, draws=100)
-    told = checked(bare, table)
-    assert told.reach is not None
-    top = float(table["flops"].to_numpy().max())
-    assert told.predict(flops=top).high == bare.predict(flops=top).high
-    assert told.predict(flops=1e4 * top).high > bare.predict(flops=1e4 * top).high
+@pytest.mark.parametrize("draws", [0, 100])
+def test_a_candidate_is_fitted_as_it_says(draws: int) -> None:
+    """Least squares follows one bad run below the cut, Huber does not."""
+    bad = pl.when(pl.col("run") == "r3").then(pl.col("loss") * 1.3).otherwise(pl.col("loss"))
+    table = runs().with_columns(loss=bad)
+    law = get_law("chinchilla")
+    errors = {}
+    for estimator in ("huber", "least-squares"):
+        how = {"estimator": estimator}
+        found = backtest(table, [Candidate(law, how=how)], cuts=[1e20], draws=draws)
+        (score,) = found.scores.values()
+        below, above = split(table, 1e20, 8.0)
+        model = fit(law, below, estimator=estimator, draws=100)  # type: ignore[arg-type]
+        asked = {name: above[name].to_numpy() for name in law.inputs}
+        expected = np.log(model.predict(**asked).value / above["loss"].to_numpy())
+        np.testing.assert_allclose(score.errors, expected, atol=1e-6)
+        errors[estimator] = score.mean_abs_rel_error
+    assert errors["least-squares"] > 2 * errors["huber"]

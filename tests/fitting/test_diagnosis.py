@@ -157,7 +157,26 @@ def test_the_condition_number_is_that_of_the_scaled_derivatives() -> None:
     d = np.log(table["tokens"].to_numpy())
     size, data = v["A"] * np.exp(-v["alpha"] * n), v["B"] * np.exp(-v["beta"] * d)
     rows = np.stack([np.ones_like(n), size, data, -n * size, -d * data]) / (v["E"] + size + data)
+    # Less what their scales absorb of the exponents, which is all that units would change.
+    scales = rows[[1, 2]]
+    rows[3:] -= np.linalg.lstsq(scales.T, rows[3:].T, rcond=None)[0].T @ scales
     assert found.diagnosis.condition_number == pytest.approx(condition_by_hand(rows), rel=1e-6)
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "kaplan", "coupled", "overtraining", "optimal-lr"])
+def test_units_change_neither_the_condition_number_nor_what_moves_together(law: str) -> None:
+    table = healthy().with_columns(lr=pl.col("params") ** -0.5 * pl.col("loss"))
+    other = table.with_columns(pl.col("params") / 1e6, pl.col("tokens") / 1e9)
+    one, two = (fit(law, runs, draws=DRAWS).diagnosis for runs in (table, other))
+    assert two.condition_number == pytest.approx(one.condition_number, rel=1e-3)
+    assert [n.code for n in one.warnings] == [n.code for n in two.warnings]
+    flat = alone(ladder(sizes=6, data=5, sizes_from=1e5, sizes_to=1.1e5, within=1e-6))
+    if law == "chinchilla":
+        told = [
+            notices(fit(law, runs, draws=DRAWS))["flat-direction"]
+            for runs in (flat, flat.with_columns(pl.col("params") / 1e6))
+        ]
+        assert told[0] == told[1]
 
 
 def test_prediction_far_beyond_the_runs_is_noted() -> None:

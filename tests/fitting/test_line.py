@@ -117,6 +117,20 @@ def test_one_bad_end_turns_the_line_little(end: int) -> None:
         assert turned < squares / 2
 
 
+@pytest.mark.parametrize("off", [0.5, 1.0, 20.0])
+def test_how_far_off_a_bad_end_is_makes_no_difference(off: float) -> None:
+    """It tells no more of the scatter than a point four times as far as its error says."""
+    error = np.full(len(X), 0.02)
+    for seed in range(5):
+        y = scattered(seed, error)
+        clean = fit_line(X, y, error)
+        y[-1] += off
+        bad = fit_line(X, y, error)
+        assert abs(bad.slope.value - clean.slope.value) < 0.009  # squares: .045 at off = 1
+        assert bad.scatter < 0.04
+        assert bad.slope.stderr < 2.5 * clean.slope.stderr
+
+
 def test_a_point_with_a_wide_error_hardly_counts() -> None:
     error = np.full(len(X), 0.01)
     error[0] = 10.0

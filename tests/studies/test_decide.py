@@ -170,6 +170,15 @@ def test_a_small_corpus_is_the_limit_and_a_tiny_one_is_refused() -> None:
         sketched("10h", corpus_of(5_000))
 
 
+def test_what_a_sketch_takes_of_a_small_corpus_is_enough_for_the_plan(tmp_path: Path) -> None:
+    """The least batch that is worth its overhead is given up before the text is refused."""
+    small = corpus_of(600 * 2 * SETTINGS.context + 100)
+    assert sketched("1e14flop", small).batch_tokens == 2 * SETTINGS.context
+    decisions = decided(tmp_path, "1e14flop", corpus=small)
+    assert decisions.batch_tokens == 2 * SETTINGS.context
+    assert ladder_of(decisions, "c").tokens[-1] <= small.train.tokens
+
+
 def test_measured_choices_are_in_the_plan_with_why_and_where_from(tmp_path: Path) -> None:
     decisions = decided(tmp_path, "20m")
     ladder = ladder_of(decisions, "c")

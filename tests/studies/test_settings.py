@@ -18,6 +18,8 @@ from scalelab.studies.settings import RunSettings, read_toml
         ({"sizes": 4}, "sizes is 4; at least 5"),
         ({"data_sizes": 2}, "data-sizes is 2; at least 3"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "at most 9223372036854775807 can be"),
+        ({"data_sizes": 33}, "data-sizes is 33; at most 32"),
         ({"workers": 0}, "workers is 0; at least 1"),
         ({"text": ("a.txt",), "hf": "books"}, "both --text and --hf"),
         ({"budget": "600"}, "budget '600' is not understood"),

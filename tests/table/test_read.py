@@ -290,7 +290,7 @@ def test_losses_on_other_text_are_kept() -> None:
     [
         ("runs.csv", b"", "empty"),
         ("runs.csv", b"N,D,loss\n", "no rows"),
-        ("runs.csv", b"N,D,loss\n1e6,1e7,3,4\n", "not a readable csv"),
+        ("runs.csv", b"N,D,loss\n1e6,1e7,3,4\n", "row 1: 4 cells; the header has 3"),
         ("runs.csv", b"N,N,loss\n1e6,1e7,3\n", "two columns are named 'N'"),
         ("runs.csv", b"N,\xff,loss\n1e6,1e7,3\n", "byte 2 is not UTF-8"),
         ("runs.csv", b"N,D,loss\n1e6,1e7\n1e6,1e7,3\n", "row 1, column loss: the cell is empty"),
@@ -325,6 +325,46 @@ def test_semicolons_and_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_bytes(b"\xef\xbb\xbfN;D;loss\n1e6;1e7;3.0\n")
     assert read_runs(path).frame["params"].item() == 1e6
+
+
+class Objects(list[Any]):
+    """What an array of Python objects is to a reader: a dtype, and a list."""
+
+    dtype = "object"
+
+    def tolist(self) -> list[Any]:
+        return list(self)
+
+
+def test_arrays_of_objects_are_their_cells() -> None:
+    table = read_runs({**GOOD, "val_loss": Objects(GOOD["val_loss"])})
+    assert table.frame["loss"].to_list() == GOOD["val_loss"]
+    with pytest.raises(TableError, match="row 3, column val_loss is 'OOM'"):
+        read_runs({**GOOD, "val_loss": Objects([3.5, 3.2, "OOM"])})
+
+
+def test_a_loss_like_no_other_is_named() -> None:
+    runs = {"N": [1e6 * k for k in range(1, 13)], "D": [2e8] * 12, "loss": [3.0] * 11 + [1e-9]}
+    assert "outlying-loss" in {notice.code for notice in read_runs(runs).notices}
+    starved = {**runs, "D": [2e4] * 12}
+    assert "few-tokens" in {notice.code for notice in read_runs(starved).notices}
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "advice"),
+    [
+        ("loss", [29.9, 40.0, 35.5], "--column loss='ln(loss)'"),
+        ("D", [0.5, 1.2, 20.0], "--column tokens='D*1e9'"),
+        ("D", [100.0, 500.0, 1900.0], "--column tokens='D*1e6'"),
+        ("N", [6.1, 7.0, 8.5], "--column params='10^N'"),
+        ("C", [3e-6, 1e-4, 2.0], "--column flops='C*8.64e19'"),
+    ],
+)
+def test_the_way_out_of_another_unit_is_shown(column: str, cells: list[float], advice: str) -> None:
+    runs = {"N": [1e7, 1e8, 1e9], "D": [1e9, 1e10, 2e10], "loss": [3.0, 2.9, 2.8], column: cells}
+    with pytest.raises(TableError) as caught:
+        read_runs(runs)
+    assert advice in str(caught.value)
 
 
 def test_runs_wrapped_in_an_object(tmp_path: Path) -> None:

@@ -186,3 +186,10 @@ def test_the_schema_s_own_name_comes_before_others() -> None:
     frame = read_curves({"val_loss": [9.0] * 4, "loss": [4.0, 3.5, 3.9, 3.2], "run": list("aabb")})
     assert frame["loss"].to_list() == [4.0, 3.5, 3.9, 3.2]
     assert frame["val_loss"].to_list() == [9.0] * 4
+
+
+def test_a_cell_of_a_curve_that_is_no_number_is_named() -> None:
+    with pytest.raises(TableError, match="the table row 2, column val_loss is 'oom'"):
+        read_curves({**CURVES, "val_loss": ["4.0", "oom", "3.9", "3.2"]})
+    packed = read_curves({**CURVES, "n_tokens": ["1M", "2M", "1M", "2M"]})
+    assert packed["tokens"].to_list() == CURVES["n_tokens"]

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -23,14 +22,17 @@ class TableOptions:
     """Which runs are read, and what is taken for what."""
 
     runs: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUNS")]
-    """A table of runs (CSV, TSV, JSON, JSONL, Parquet), or the folder of a scalelab study."""
+    """A table of runs (CSV, TSV, JSON, JSONL, Parquet, also .gz, .zst, ...), the folder of a
+    scalelab study, or a folder or quoted pattern of files with a run each."""
     column: tuple[str, ...] = ()
     """NAME=COLUMN: which column of the table is params, tokens, flops, loss, ... where its name
-    does not say so. NAME='COLUMN*1e9' multiplies a column in another unit."""
+    does not say so; NAME='COLUMN*1e9', 'ln(COLUMN)' or '10^COLUMN' where it is in another unit."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
     drop_bad: bool = False
     """Leave out rows with missing or impossible values, and count them, instead of stopping."""
+    last: bool = False
+    """Of rows along one run's training (the same id), take the last one that has a loss."""
     params: str | None = None
     """Count N anew: non-embedding, matrices, with-output or total (needs the table's parameters by
     part, or its shapes)."""
@@ -45,29 +47,17 @@ class TableOptions:
         from scalelab.table import read_runs
 
         table = read_runs(
-            self.source(),
+            self.runs,
             columns=pairs("column", self.column),
             where=pairs("where", self.where),
             drop_bad=self.drop_bad,
+            last=self.last,
             need_loss=need_loss,
         )
         if self.params or self.flops:
             table = recount(table, self.params, self.flops)
         print_lines(table.summary().splitlines(), error=True)
         return table
-
-    def source(self) -> Path:
-        """The file: that of a study's runs where a folder is given."""
-        path = Path(self.runs)
-        if path.is_dir():
-            inside = path / "runs.csv"
-            if not inside.exists():
-                raise SpecError(
-                    f"{path} is a folder without runs.csv; give a table of runs or the folder of a "
-                    "scalelab study that has finished."
-                )
-            return inside
-        return path
 
 
 def pairs(option: str, words: Sequence[str]) -> dict[str, str]:

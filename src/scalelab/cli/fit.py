@@ -117,6 +117,10 @@ def _fit(command: Fit, runs: pl.DataFrame, conventions: dict[str, str]) -> Model
         "level": command.level,
         "seed": command.seed,
         "conventions": conventions,
+        "estimator": command.estimator,
+        "delta": command.delta,
+        "raw": command.raw,
+        "above": command.above,
     }
     if command.law == "auto":
         chosen = ("fix", "tie", "bound", "over", "weights", "std")
@@ -126,10 +130,6 @@ def _fit(command: Fit, runs: pl.DataFrame, conventions: dict[str, str]) -> Model
     model = fit_law(
         command.chosen_law([name for name in runs.columns if runs[name].dtype.is_numeric()]),
         runs,
-        estimator=command.estimator,
-        delta=command.delta,
-        raw=command.raw,
-        above=command.above,
         weights=command.weights,
         std=command.std,
         **shared,

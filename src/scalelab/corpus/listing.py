@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from scalelab.corpus.pieces import Split, Tally, shown
 from scalelab.errors import CorpusError
+from scalelab.paths import home_path
 
 _KNOWN = (
     ".txt .text .md .markdown .rst .adoc .org .tex .bib .srt .vtt .html .htm .xml .xhtml "
@@ -55,17 +57,22 @@ def list_files(paths: tuple[str, ...], tally: Tally) -> list[TextFile]:
     """
     found: dict[Path, TextFile] = {}
     for given in paths:
-        root = Path(given).expanduser()
-        if root.is_dir():
-            listed = _of_folder(root, tally)
-        elif root.is_file():
-            listed = iter((_text_file(root, split_of_name(root.name)),))
-        elif root.exists():
-            raise CorpusError(f"{given} is neither a file nor a folder; text is read from those.")
-        else:
+        root = home_path(given)
+        try:
+            mode = root.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise CorpusError(
-                f"there is no file or folder {given} (looked from {Path.cwd()}). Check the name."
-            )
+                f"there is no file or folder {shown(given)} (looked from {Path.cwd()}). Check the "
+                "name."
+            ) from error
+        except OSError as error:
+            raise CorpusError(f"{shown(given)} cannot be read: {error.strerror}.") from error
+        if stat.S_ISDIR(mode):
+            listed = _of_folder(root, tally)
+        elif stat.S_ISREG(mode):
+            listed = iter((_text_file(root, split_of_name(root.name)),))
+        else:
+            raise CorpusError(f"{given} is neither a file nor a folder; text is read from those.")
         for file in listed:
             found.setdefault(file.path.resolve(), file)
     return _sensible_splits(list(found.values()))

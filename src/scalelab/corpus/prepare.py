@@ -31,6 +31,7 @@ from scalelab.corpus.spec import CorpusSpec
 from scalelab.corpus.splits import Duplicates, split_documents, without_duplicates
 from scalelab.corpus.spool import Documents, Spool
 from scalelab.errors import CorpusError, Notice
+from scalelab.paths import home_path
 from scalelab.units import format_count
 
 FORMAT = 1
@@ -43,6 +44,9 @@ BATCH = 4 << 20
 """Bytes encoded at a time. (assumed)"""
 FEW_HELD_OUT = 100_000
 """Held-out bytes below which sampling them shows in the second decimal of a loss. (assumed)"""
+READ_AGAIN = 1 << 28
+"""Bytes of tokens up to which a corpus prepared before is compared with its hashes when it is
+opened: part of a second; a larger one would no longer open at once. (assumed)"""
 ABANDONED = 24 * 3600
 """Seconds without a write after which a half-made corpus is taken for a crashed one. (assumed)"""
 
@@ -66,7 +70,10 @@ def prepare(spec: CorpusSpec, cache: Path, progress: Progress | None = None) -> 
     try:
         if folder.exists():
             try:
-                return Corpus.load(folder)
+                corpus = Corpus.load(folder)
+                if sum(shards.path.stat().st_size for shards in corpus.shards) <= READ_AGAIN:
+                    corpus.verify()
+                return corpus
             except CorpusError:  # a failing disk, or tampering: made again from the text
                 _discard(folder)
         _sweep(folder.parent)
@@ -205,7 +212,7 @@ def _given_tokenizer(spec: CorpusSpec) -> Encoder | None:
         return BytesEncoder()
     if spec.tokenizer.startswith("bpe:"):
         return None
-    return load_tokenizer(Path(spec.tokenizer).expanduser())
+    return load_tokenizer(home_path(spec.tokenizer))
 
 
 def _train(size: int, train: Documents, spool: Spool, progress: Progress) -> FileEncoder:

@@ -18,6 +18,7 @@ from scalelab.corpus.pieces import SPLITS, Piece, Split, Tally, shown
 from scalelab.corpus.reading import read
 from scalelab.corpus.spec import CorpusSpec
 from scalelab.errors import CorpusError
+from scalelab.paths import real_path
 
 LEAST_EMBEDDED = 2_000_000
 """Bytes; a Python installation with less source text than this was stripped. (assumed)"""
@@ -95,7 +96,7 @@ def open_source(spec: CorpusSpec) -> Source:
 
 
 def _name_of(paths: tuple[str, ...]) -> str:
-    names = [shown(Path(path).expanduser().resolve().name) for path in paths[:3]]
+    names = [shown(real_path(path).name) for path in paths[:3]]
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return ", ".join(names) + more
 

@@ -82,6 +82,12 @@ def _params(frame: pl.DataFrame, name: str) -> pl.Series:
     assert total is not None
     if total.null_count():
         raise TableError(f"{total.null_count()} runs do not tell their parameters by part.")
+    if not (total > 0).all():
+        parts = ", ".join(part for part in _RULES[name][0] if part in frame.columns)
+        raise TableError(
+            f"counted as {name}, N is {float(total.to_numpy().min()):g} for some runs, and it must "
+            f"be positive. Are {parts} right?"
+        )
     return total
 
 

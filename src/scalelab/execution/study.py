@@ -9,40 +9,53 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from scalelab.counting import flops_per_token
 from scalelab.errors import RecordError
 from scalelab.training.records import read_json, read_lines, write_json
-from scalelab.training.spec import TrainSpec
+from scalelab.training.spec import TrainSpec, read_spec
 
 
 def register(study: Path, spec: TrainSpec) -> Path:
     """The folder of a run with its run.json; RecordError when another spec stands there."""
     folder = study / spec.run
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RecordError(
-            f"cannot make {folder}: {error.strerror or error}. Choose another --out."
-        ) from error
+    _make_folder(folder)
     path = folder / "run.json"
     if path.exists():
-        there = TrainSpec.from_dict(read_json(path))
+        there = read_spec(path)
         if there != spec:
+            differs = ", ".join(
+                f"{name} {getattr(there, name)!r}, wanted is {getattr(spec, name)!r}"
+                for name in vars(spec)
+                if getattr(there, name) != getattr(spec, name)
+            )
             raise RecordError(
-                f"{folder} holds a run with other settings; choose another --out or delete it."
+                f"{folder} holds a run with other settings ({differs}); choose another --out or "
+                "delete it."
             )
     else:
         write_json(path, spec.to_dict())
     return folder
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"cannot make the folder {folder}: {error.strerror or error}. Choose another --out."
+        ) from error
+
+
 def specs(study: Path) -> Iterator[TrainSpec]:
     """Every run registered in a study, in order of name."""
     for path in sorted(study.glob("*/run.json")):
-        yield TrainSpec.from_dict(read_json(path))
+        yield read_spec(path)
 
 
 def result(study: Path, run: str) -> dict[str, Any] | None:
@@ -50,19 +63,26 @@ def result(study: Path, run: str) -> dict[str, Any] | None:
     path = study / run / "result.json"
     if not path.exists():
         return None
-    values: dict[str, Any] = read_json(path)
+    values = read_json(path)
+    if not (isinstance(values, dict) and values):
+        raise RecordError(
+            f"{path} is no result of a run; delete it and run the same command again."
+        )
     return values
 
 
 @contextmanager
 def locked(study: Path) -> Iterator[None]:
-    """Hold a study's folder for one process; RecordError while another one holds it.
+    """Make a study's folder and hold it for one process; RecordError while another one holds it.
 
-    The lock goes with the process, however that ends. Where the system has no such locks (Windows,
-    some network file systems) there is none.
+    Nothing in the folder may be written before: a second process with other settings would replace
+    the record of the first. For the same reason the lock is on a file of its own, which is never
+    renamed over. It goes with the process, however that ends. Where the system has no such locks
+    (Windows, some network file systems) there is none.
     """
+    _make_folder(study)
     try:
-        lock = (study / "study.json").open("a")
+        lock = (study / "lock").open("a")
     except OSError as error:
         raise RecordError(
             f"cannot write into {study}: {error.strerror or error}. Choose another --out."
@@ -104,40 +124,31 @@ def run_table(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float]) -> pl.DataFrame:
+def curve_table(
+    study: Path, runs: Iterable[TrainSpec], flops: dict[str, float], *, trunks: bool = False
+) -> pl.DataFrame:
     """Learning curves, long form: held-out loss at log-spaced steps, and what training logged.
 
     A branch's curve begins with its trunk's. flops: training FLOP per token of each run. `loss` is
-    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before.
+    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before. trunks:
+    trunks are runs too.
     """
-    rows: list[dict[str, Any]] = []
-    for spec in runs:
-        if spec.kind != "run":
-            continue
-        folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
-        if spec.trunk is not None:
-            folders.insert(0, (study / spec.trunk, spec.fork_step))
-        for folder, until in folders:
-            logged = list(read_lines(folder / "metrics.jsonl"))
-            for line in read_lines(folder / "evals.jsonl"):
-                if until is not None and line["step"] > until:
-                    break
-                while len(logged) > 1 and logged[1]["step"] <= line["step"]:
-                    logged.pop(0)
-                near = logged[0] if logged else {}
-                rows.append(
-                    {
-                        "run": spec.run,
-                        "trunk": spec.trunk or spec.run,
-                        "step": line["step"],
-                        "tokens": line["tokens"],
-                        "flops": line["tokens"] * flops[spec.run],
-                        "loss": line["loss"],
-                        "train_loss": near.get("loss"),
-                        "lr": near.get("lr"),
-                        "grad_norm": near.get("grad_norm"),
-                    }
-                )
+    rows = [
+        {
+            "run": spec.run,
+            "trunk": spec.trunk or spec.run,
+            "step": line["step"],
+            "tokens": line["tokens"],
+            "flops": line["tokens"] * flops[spec.run],
+            "loss": line["loss"],
+            "train_loss": near.get("loss"),
+            "lr": near.get("lr"),
+            "grad_norm": near.get("grad_norm"),
+        }
+        for spec in runs
+        if spec.kind == "run"
+        for line, near in _curve(study, spec)
+    ]
     schema = {
         "run": pl.String,
         "trunk": pl.String,
@@ -150,3 +161,72 @@ def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float])
         "grad_norm": pl.Float64,
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _curve(study: Path, spec: TrainSpec) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Held-out evaluations along a run, its trunk's part first, each with what was logged then."""
+    folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
+    if spec.trunk is not None:
+        # Tokens, not steps: a branch may have another batch than its trunk.
+        folders.insert(0, (study / spec.trunk, spec.fork_step * spec.batch_tokens))
+    for folder, until in folders:
+        logged = list(read_lines(folder / "metrics.jsonl"))
+        for line in read_lines(folder / "evals.jsonl"):
+            if until is not None and line["tokens"] > until:
+                break
+            while len(logged) > 1 and logged[1]["step"] <= line["step"]:
+                logged.pop(0)
+            yield line, logged[0] if logged else {}
+
+
+class RunRecord(NamedTuple):
+    """What one run has left on disk so far.
+
+    result: its row of the run table, None while it has not ended. curve: held-out loss along the
+    way: step, tokens, flops (training FLOP, every product as executed), loss, lr; a branch's begins
+    with its trunk's, whose rows have the trunk's steps; ``tokens`` counts from the trunk's start.
+    noise: samples behind the gradient noise scale, of this run alone: step, signal (|G|^2), noise
+    (tr(Sigma)). positions: final held-out loss at each position of the context (T,), or empty.
+    """
+
+    result: dict[str, Any] | None
+    curve: pl.DataFrame
+    noise: pl.DataFrame
+    positions: NDArray[np.float64]
+
+
+def read_run(study: Path, spec: TrainSpec) -> RunRecord:
+    """What run `spec` has left in a study's folder; empty tables where it has not begun."""
+    per_token = flops_per_token(spec.shape)
+    curve = [
+        (line["step"], line["tokens"], line["tokens"] * per_token, line["loss"], near.get("lr"))
+        for line, near in _curve(study, spec)
+    ]
+    noise = [
+        (line["step"], line["signal"], line["noise"])
+        for line in read_lines(study / spec.run / "noise.jsonl")
+    ]
+    path = study / spec.run / "positions.json"
+    # Without a result the run goes on, and writes this again.
+    values = result(study, spec.run)
+    positions = read_json(path)["loss"] if values is not None and path.exists() else []
+    return RunRecord(
+        values,
+        pl.DataFrame(
+            curve,
+            schema={
+                "step": pl.Int64,
+                "tokens": pl.Int64,
+                "flops": pl.Float64,
+                "loss": pl.Float64,
+                "lr": pl.Float64,
+            },
+            orient="row",
+        ),
+        pl.DataFrame(
+            noise,
+            schema={"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64},
+            orient="row",
+        ),
+        np.array(positions, dtype=np.float64),  # null, where a loss was not finite, is NaN
+    )

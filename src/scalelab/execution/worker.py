@@ -20,8 +20,7 @@ import torch
 
 from scalelab.errors import ScalelabError
 from scalelab.training.loop import Trainer
-from scalelab.training.records import read_json
-from scalelab.training.spec import TrainSpec
+from scalelab.training.spec import read_spec
 from scalelab.training.speed import measure_speed
 
 
@@ -65,7 +64,7 @@ class Worker:
 
     def train(self, folder: Path, seconds: float) -> str:
         """Train (or measure the speed of) the run of a folder; its status."""
-        spec = TrainSpec.from_dict(read_json(folder / "run.json"))
+        spec = read_spec(folder / "run.json")
         if spec.kind == "speed":
             measure_speed(spec, folder, self.device, seconds)
             return "finished"

@@ -1,13 +1,15 @@
 """A run table and a law to a fit: global optimum, intervals, diagnosis, prediction, back-test."""
 
 from scalelab.fitting.adjust import at_best_batch, sweep_optima
-from scalelab.fitting.backtest import Backtest, Candidate, backtest, checked, fit_auto
+from scalelab.fitting.auto import checked, fit_auto
+from scalelab.fitting.backtest import backtest
 from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.isoflop import IsoFlop, isoflop, optima
 from scalelab.fitting.result import Estimate, Fit, Prediction
+from scalelab.fitting.scores import Backtest, Candidate
 from scalelab.fitting.slices import SLICES
 
 __all__ = [

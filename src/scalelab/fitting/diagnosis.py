@@ -17,6 +17,8 @@ from scalelab.laws import Array
 
 _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing left to check it
 _FLAT = 1e4  # condition number: directions known ten thousand times worse than others (assumed)
+_SINGULAR = 1e8  # condition number at which draws around one optimum say nothing (assumed)
+_MOVES = 100.0  # times worse known for not knowing the others: part of a flat direction (assumed)
 _WIDE = 4.0  # high / low of an exponent's interval that says nothing (assumed)
 _OUTLIER = 5.0  # robust standard deviations (assumed)
 _FELT = 0.3  # root of a run's weight over the heaviest's, below which it is not judged (assumed)
@@ -33,13 +35,16 @@ class Diagnosis:
     """How a fit was found and what to know of it.
 
     starts, starts_agreeing: of the search. condition_number: largest over smallest singular value
-    of the derivatives by the parameters, each scaled to length one. warnings: named notices.
+    of the derivatives by the parameters, exponents' freed of what scales absorb, each scaled to
+    length one: the same in all units. warnings: named notices. lost: parameters that the runs
+    do not tell apart at all, to the last digits of the arithmetic.
     """
 
     starts: int
     starts_agreeing: int
     condition_number: float
     warnings: tuple[Notice, ...]
+    lost: tuple[str, ...] = ()
 
 
 def diagnose(
@@ -59,7 +64,8 @@ def diagnose(
         *_influence(observed, optimum, estimator, exponents),
         *_misfit(observed, optimum),
     )
-    return Diagnosis(optimum.starts, optimum.agreeing, condition, notices)
+    lost = flat if condition > _SINGULAR else ()
+    return Diagnosis(optimum.starts, optimum.agreeing, condition, notices, lost)
 
 
 def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
@@ -154,7 +160,11 @@ def _identified(
 
 
 def _condition(observed: Observations, optimum: Optimum) -> tuple[float, tuple[str, ...]]:
-    """The condition number, and the parameters that move along the flattest direction."""
+    """The condition number, and the parameters that move along flat directions.
+
+    In other units of N and D an exponent's derivative gains a multiple of its scale's, so what
+    scales can absorb is taken out of the exponents' first: units then change nothing.
+    """
     rows = optimum.jacobian
     if optimum.whitened is not None:
         between, within = (np.array([value]) for value in optimum.whitened)
@@ -163,12 +173,23 @@ def _condition(observed: Observations, optimum: Optimum) -> tuple[float, tuple[s
     free = np.flatnonzero((optimum.theta > low) & (optimum.theta < high))
     if not len(free):  # all at their bounds, which another notice says
         return 1.0, ()
-    length = np.linalg.norm(rows[free], axis=1, keepdims=True)
-    if not (length > 0).all():
-        return float("inf"), tuple(observed.law.names[j] for j in free[length[:, 0] == 0])
-    directions, singular, _ = np.linalg.svd(rows[free] / length, full_matrices=False)
+    rows = rows[free]
+    whole = np.linalg.norm(rows, axis=1, keepdims=True)
+    parameters = [observed.law.parameters[j] for j in free]
+    scales = np.array([p.log for p in parameters])
+    shaped = np.array([not p.log and (p.prior is not None or bool(p.grid)) for p in parameters])
+    if scales.any() and shaped.any():  # in other units of the inputs these move with the scales
+        basis = np.linalg.svd(rows[scales], full_matrices=False)[2]
+        rows = np.where(shaped[:, None], rows - (rows @ basis.T) @ basis, rows)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    lost = length[:, 0] <= 1e-10 * whole[:, 0]
+    if lost.any():
+        return float("inf"), tuple(observed.law.names[j] for j in free[lost])
+    directions, singular, _ = np.linalg.svd(rows / length, full_matrices=False)
     condition = float(singular[0] / singular[-1]) if singular[-1] > 0 else float("inf")
-    moving = np.abs(directions[:, -1]) > 0.3
+    # How much worse each is known for not knowing the others.
+    inflation = np.linalg.norm(directions / np.maximum(singular, 1e-300), axis=1)
+    moving = inflation > _MOVES
     return condition, tuple(observed.law.names[j] for j in free[moving])
 
 

@@ -11,7 +11,9 @@ from scalelab.fitting.result import Estimate
 from scalelab.laws import Array
 
 _TAIL = 1.5  # standard deviations beyond which a point pulls no harder (Huber's usual tuning)
-_ROUNDS = 8
+_CUT = 2.0  # standard deviations beyond which a point tells no more of the scatter (assumed)
+_CUT_SHARE = 0.92054  # mean of min(Z^2, _CUT^2) for a standard normal Z
+_ROUNDS = 50
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ def fit_line(
     """The line through points (n,) with standard errors (n,).
 
     Points scatter about the line by their own errors and by something they do not know of, whose
-    size is found by restricted maximum likelihood; those far off are pulled in by Huber's weights,
-    so that one bad end of a sweep does not turn the line. known: the errors are all there is and
-    their inverse squares are the weights, as published optima ask for. error: None for equal ones.
-    The interval of the slope has Student's n - 2 degrees of freedom. Raises FitError for fewer than
-    three points or equal x.
+    size is found by restricted maximum likelihood; those far off are pulled in by Huber's weights
+    and tell no more of the scatter, so that one bad end of a sweep does not turn the line. known:
+    the errors are all there is and their inverse squares are the weights, as published optima ask
+    for. error: None for equal ones. The interval of the slope has Student's n - 2 degrees of
+    freedom. Raises FitError for fewer than three points or equal x.
     """
     from scipy.stats import t as student
 
@@ -51,7 +53,9 @@ def fit_line(
         total = (variance + extra) / tails
         slope, intercept, spread = _weighted(x, y, total)
         off = np.abs(y - intercept - slope * x) / np.sqrt(variance + extra)
-        tails = np.minimum(1.0, _TAIL / np.maximum(off, 1e-9))
+        before, tails = tails, np.minimum(1.0, _TAIL / np.maximum(off, 1e-9))
+        if np.abs(tails - before).max() < 1e-9:
+            break
     freedom = len(x) - 2
     if plain:  # how large errors are is told by the points: only their ratios were given
         spread *= np.sqrt(((y - intercept - slope * x) ** 2 / total).sum() / max(freedom, 1))
@@ -71,17 +75,30 @@ def _weighted(x: Array, y: Array, variance: Array) -> tuple[float, float, float]
 
 
 def _extra(x: Array, y: Array, variance: Array, tails: Array) -> float:
-    """The variance beyond the points' own that is most likely, on a grid up to their scatter."""
+    """The variance beyond the points' own, (Richardson and Welsh 1995, robust REML II).
+
+    The root of sum_i w_i psi(z_i)^2 / E[psi(Z)^2] = sum_i w_i (1 - h_i), where w = 1 / (variance +
+    extra), z are residuals in standard deviations, psi cuts them at `_CUT` and h are the leverages:
+    the equation of restricted maximum likelihood, in which one point however far off counts as four
+    at most. Zero where the points' own errors are enough.
+    """
     rough = float(np.var(y - np.polyval(np.polyfit(x, y, 1), x))) + 1e-12
-    best, found = -np.inf, 0.0
-    for extra in np.concatenate([[0.0], np.geomspace(1e-4, 4.0, 80) * rough]):
-        total = (variance + extra) / tails
-        slope, intercept, _ = _weighted(x, y, total)
-        weight = 1 / total
-        middle = weight @ x / weight.sum()
-        information = np.log(weight.sum()) + np.log(weight @ (x - middle) ** 2)
-        residual = y - intercept - slope * x
-        likelihood = -0.5 * (np.log(total).sum() + information + weight @ residual**2)
-        if likelihood > best:
-            best, found = likelihood, float(extra)
-    return found
+
+    def surplus(extra: float) -> float:
+        weight = 1 / (variance + extra)
+        pull = weight * tails
+        slope, intercept, _ = _weighted(x, y, 1 / pull)
+        away = x - pull @ x / pull.sum()
+        leverage = pull * (1 / pull.sum() + away**2 / (pull @ away**2))
+        squares = np.minimum(weight * (y - intercept - slope * x) ** 2, _CUT**2)
+        return float(weight @ (squares / _CUT_SHARE - (1 - leverage)))
+
+    extras = np.concatenate([[0.0], np.geomspace(1e-4, 4.0, 40) * rough])
+    over = [extra for extra in extras if surplus(extra) > 0]
+    if not over:
+        return 0.0
+    low, high = over[-1], 2 * max(over[-1], extras[1])
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
+    return float(low)

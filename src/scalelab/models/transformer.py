@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scalelab.counting import TransformerShape
-from scalelab.models.cross_entropy import linear_cross_entropy
+from scalelab.models.cross_entropy import linear_cross_entropy, token_losses
+from scalelab.models.state import State
 
 MATRIX_GAIN = 0.5
 EMBEDDING_GAIN = 1.0
@@ -153,6 +154,18 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy over all positions, nats per token; tokens, targets (B, T)."""
         return linear_cross_entropy(self.hidden(tokens), self.output_weight, targets)
+
+    def losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Loss at every position (B, T), nats; without gradient."""
+        return token_losses(self.hidden(tokens), self.output_weight, targets)
+
+    def start(self, rows: int) -> State:  # noqa: ARG002 - the signature of every network
+        """The state before any token: nothing, a Transformer sees its context alone."""
+        return ()
+
+    def carried(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        """The mean loss, and nothing to carry on."""
+        return self(tokens, targets), state
 
     @property
     def output_weight(self) -> Tensor:

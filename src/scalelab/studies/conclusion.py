@@ -159,10 +159,15 @@ class Conclusion:
     @property
     def verdict(self) -> Verdict:
         """Differs where one comparison does, agrees where all do, else cannot tell."""
-        found = [finding.verdict for finding in self.findings]
-        if "differs" in found:
-            return "differs"
-        return "agrees" if found and set(found) == {"agrees"} else "cannot tell"
+        return overall(self.findings)
+
+
+def overall(findings: Sequence[Finding]) -> Verdict:
+    """Differs where one comparison does, agrees where all do, else cannot tell."""
+    found = [finding.verdict for finding in findings]
+    if "differs" in found:
+        return "differs"
+    return "agrees" if found and set(found) == {"agrees"} else "cannot tell"
 
 
 def phrase(verdict: Verdict) -> str:

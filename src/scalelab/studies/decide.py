@@ -180,9 +180,8 @@ def decide(
         pool=pool,
         observer=watcher,
     )
-    batch = probe.choose_batch(
-        noise, middle, least=4 * settings.context, most=_largest_batch(corpus, settings)
-    )
+    most = _largest_batch(corpus, settings)
+    batch = probe.choose_batch(noise, middle, least=min(4 * settings.context, most), most=most)
     if batch != first.batch_tokens:
         watcher.stage("measuring speed at that batch", len(shapes))
         speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)

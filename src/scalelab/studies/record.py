@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from scalelab.errors import RecordError
-from scalelab.studies.decide import Decisions
+from scalelab.errors import InputError, RecordError
+from scalelab.paths import real_path
+from scalelab.studies.decide import Decisions, ladder_of
 from scalelab.studies.divide import StudyPlan
 from scalelab.studies.settings import RunSettings
 from scalelab.training.records import read_json, write_json
@@ -27,7 +28,7 @@ def open_study(settings: RunSettings) -> Path:
     free = ("out", "workers", "design")
     wanted = {key: value for key, value in asdict(settings).items() if key not in free}
     for name in ("text", "transfer"):
-        wanted[name] = [str(Path(path).resolve()) for path in getattr(settings, name)]
+        wanted[name] = [str(real_path(path)) for path in getattr(settings, name)]
     if record.exists():
         # Settings that an older version did not know had the default.
         there = asdict(RunSettings()) | {"text": [], "transfer": []} | _recorded_settings(record)
@@ -95,12 +96,14 @@ def recall(study: Path) -> Record | None:
         values = dict(read_json(path))
         designs = values.pop("designs", None)
         decisions = Decisions.from_dict(values)
+        ladder_of(decisions, "")
         if designs is None:  # of a version without designs
             return Record(decisions, StudyPlan(), ())
         others = tuple((name, folder) for name, folder in designs["others"])
         return Record(decisions, StudyPlan.from_dict(designs), others)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
+        seen = "not readable" if isinstance(error, InputError) else repr(error)
         raise RecordError(
-            f"{path} is damaged or of another version ({error!r}). Choose another --out, or delete "
+            f"{path} is damaged or of another version ({seen}). Choose another --out, or delete "
             f"{study}."
         ) from error

@@ -10,7 +10,13 @@ from typing import Any, get_args
 
 from scalelab.counting.shape import Activation, Norm, Positions
 from scalelab.errors import SpecError
+from scalelab.paths import home_path, real_path
 from scalelab.units import parse_budget
+
+MOST_DATA_SIZES = 32
+"""Over a factor of four or more these still differ in the three digits by which runs are named."""
+MOST_SEED = 2**63 - 1
+"""The largest that torch takes."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ class RunSettings:
     def folder(self) -> Path:
         """Where the study is kept."""
         if self.out is not None:
-            return Path(self.out)
-        source = self.hf or (Path(self.text[0]).resolve().name if self.text else "python")
+            return home_path(self.out)
+        source = self.hf or (real_path(self.text[0]).name if self.text else "python")
         name = "".join(c if c.isalnum() or c in "-_." else "-" for c in source)
         designs = "".join(f"-{Path(design).stem}" for design in self.design)
         return Path("runs") / f"{name}{designs}-{self.budget.replace(' ', '')}"
@@ -72,6 +78,11 @@ class RunSettings:
                 raise SpecError(
                     f"{name.replace('_', '-')} is {getattr(self, name)}; at least {least} is "
                     "needed."
+                )
+        for name, most in (("data_sizes", MOST_DATA_SIZES), ("seed", MOST_SEED)):
+            if getattr(self, name) > most:
+                raise SpecError(
+                    f"{name.replace('_', '-')} is {getattr(self, name)}; at most {most} can be."
                 )
         if self.workers is not None and self.workers < 1:
             raise SpecError(f"workers is {self.workers}; at least 1 is needed.")

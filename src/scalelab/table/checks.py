@@ -7,20 +7,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scalelab.errors import ScalelabError, TableError
+from scalelab.errors import TableError
+from scalelab.table.cells import numbers
+from scalelab.table.expressions import Expression, option
+from scalelab.table.raw import place
 from scalelab.table.schema import STATUSES, Column, run_column
-from scalelab.units import parse_count
 
 if TYPE_CHECKING:
     import polars as pl
 
 _SHOWN = 5
 _STATUS_WORDS = {
-    "finished": ("finished", "completed", "complete", "done", "ok", "success"),
+    "finished": ("finished", "completed", "complete", "done", "ok", "success", "succeeded"),
     "diverged": ("diverged", "nan", "exploded"),
-    "running": ("running", "pending", "queued", "started"),
-    "failed": ("failed", "crashed", "killed", "error", "preempted", "cancelled", "canceled"),
+    "running": ("running", "pending", "queued", "started", "scheduled"),
+    "failed": (
+        *("failed", "fail", "crashed", "killed", "error", "preempted", "preempting", "cancelled"),
+        *("canceled", "aborted", "interrupted", "timeout", "out_of_memory", "oom", "node_fail"),
+    ),
 }
+COLUMN_SHARE = 0.25
+"""Share of rows wrong in one way that makes it a fault of the column (assumed)."""
 REQUIRED = ("params", "tokens", "flops", "loss")
 """What a finished run must have, of what the table has at all."""
 # Smallest and largest that a real run can have (assumed, generous): below, the unit is another.
@@ -34,20 +41,24 @@ _LARGEST_LOSS = 15.0  # ln of a vocabulary of three million
 class Fault:
     """Rows (a boolean mask) of one column that are wrong for one reason.
 
-    unit: whether the column is in another unit, which no dropping of rows mends.
+    column: empty where the whole row is wrong, whose cells then say nothing. unit: what would mend
+    a column in another unit, which no dropping of rows does.
     """
 
     column: str
     mask: pl.Series
     seen: pl.Series
     reason: str
-    unit: bool = False
+    unit: str = ""
 
 
-def typed_frame(raw: pl.DataFrame, mapping: Mapping[str, str]) -> tuple[pl.DataFrame, list[Fault]]:
+def typed_frame(
+    raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool = False
+) -> tuple[pl.DataFrame, list[Fault]]:
     """The schema's columns with their types, the other columns after them as they came.
 
-    A cell that cannot be read becomes null, and a fault.
+    commas: whether the table's decimal marks are commas. A cell that cannot be read becomes null,
+    and a fault.
     """
     import polars as pl
 
@@ -56,20 +67,23 @@ def typed_frame(raw: pl.DataFrame, mapping: Mapping[str, str]) -> tuple[pl.DataF
         column = run_column(name)
         if column is None:  # match_columns lets no such name through
             raise TableError(f"{name!r} is not a column of the run table.")
-        cells, bad, expected = _cast(raw[source], column)
+        cells, bad, expected = _cast(raw, source, column, commas=commas)
         series.append(cells.alias(name))
         if bad.any():
-            faults.append(Fault(source, bad, raw[source], expected))
-    used = set(mapping.values())
+            faults.append(Fault(source.column, bad, raw[source.column], expected))
+    used = {source.text for source in mapping.values()}
     for name in raw.columns:
         if name not in used:
             series.append(raw[name].alias(f"source.{name}" if name in mapping else name))
     return pl.DataFrame(series), faults
 
 
-def _cast(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series, str]:
+def _cast(
+    raw: pl.DataFrame, source: Expression, column: Column, *, commas: bool
+) -> tuple[pl.Series, pl.Series, str]:
     import polars as pl
 
+    cells = raw[source.column]
     if column.name == "status":
         words = {word: status for status, group in _STATUS_WORDS.items() for word in group}
         text = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
@@ -78,37 +92,33 @@ def _cast(cells: pl.Series, column: Column) -> tuple[pl.Series, pl.Series, str]:
     if column.dtype == "str":
         return cells.cast(pl.String), cells.is_null() & False, ""
     if column.dtype == "bool":
-        text = cells.cast(pl.String).str.to_lowercase()
+        text = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
         table = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         flags = text.replace_strict(table, default=None, return_dtype=pl.Boolean)
         return flags, text.is_not_null() & flags.is_null(), "expected true or false"
-    if cells.dtype == pl.String:
-        stripped = cells.str.strip_chars()
-        numbers = stripped.cast(pl.Float64, strict=False)
-        if column.count:
-            numbers = numbers.fill_null(_counts(stripped.filter(numbers.is_null()), stripped))
-    else:
-        numbers = cells.cast(pl.Float64, strict=False)
-    bad = cells.is_not_null() & numbers.is_null()
-    expected = "expected a number" + (" such as 124M or 2e9" if column.count else "")
+    scaled = source.value is not None
+    found, bad = numbers(cells, column, commas=commas, plain=scaled)
+    expected = "expected a number" + (" such as 124M or 2e9" if column.count and not scaled else "")
+    if scaled and column.count:
+        expected += ", its unit being told already"
+    if source.value is not None:
+        found = source.value(lambda name: numbers(raw[name], column, commas=commas, plain=True)[0])
     if column.dtype == "int":
-        whole = numbers.round().cast(pl.Int64, strict=False)
-        bad = bad | (whole.cast(pl.Float64) != numbers).fill_null(False)
+        whole = found.round().cast(pl.Int64, strict=False)
+        bad = bad | (whole.cast(pl.Float64) != found).fill_null(False)
         return whole, bad, "expected a whole number"
-    return numbers, bad, expected
+    return found, bad, expected
 
 
-def _counts(unread: pl.Series, cells: pl.Series) -> pl.Series:
-    """Cells such as ``124M`` as numbers; null where they are not counts either."""
-    import polars as pl
-
-    values: dict[str, float] = {}
-    for text in unread.drop_nulls().unique().to_list():
-        try:
-            values[text] = parse_count(text)
-        except ScalelabError:
-            continue
-    return cells.replace_strict(values, default=None, return_dtype=pl.Float64)
+def unread(faults: list[Fault], mapping: Mapping[str, Expression], rows: int) -> list[str]:
+    """Columns that no law needs and whose cells are mostly no numbers: better left as they came."""
+    names = {source.column: name for name, source in mapping.items()}
+    return [
+        names[fault.column]
+        for fault in faults
+        if names[fault.column] not in (*REQUIRED, "run", "status", "unique_tokens")
+        and int(fault.mask.sum()) > COLUMN_SHARE * rows
+    ]
 
 
 def check(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Fault]:
@@ -135,7 +145,7 @@ def _faults(frame: pl.DataFrame, mapping: Mapping[str, str]) -> Iterator[Fault]:
         if column.positive:
             low = (cells <= 0).fill_null(False) & finished
             hint = " Is the column an accuracy?" if name == "loss" else ""
-            yield Fault(source, low, cells, f"{column.meaning} is positive.{hint}")
+            yield Fault(source, low, cells, f"{name} must be positive.{hint}")
     if "run" in mapping:
         runs = frame["run"]
         yield Fault(mapping["run"], runs.is_null(), runs, "a run without an id")
@@ -151,36 +161,62 @@ def _implausible(
 ) -> Iterator[Fault]:
     """Values that no run can have in the expected unit, so the unit must be another."""
 
-    def fault(name: str, mask: pl.Series, reason: str) -> Fault:
+    def fault(name: str, mask: pl.Series, reason: str, mend: str) -> Fault:
         bad = mask.fill_null(False) & finished
-        return Fault(mapping[name], bad, frame[name], reason, unit=True)
+        return Fault(mapping[name], bad, frame[name], reason, option(name, mend))
 
     known = {name: frame[name] for name in REQUIRED if name in mapping}
     params, tokens, flops = (known.get(name) for name in ("params", "tokens", "flops"))
     if params is not None:
-        yield fault("params", _below(params, _LEAST_PARAMS), "too few. Is N in millions?")
+        reason = "too few. Is N in millions, in billions, or its logarithm?"
+        mend = _mend(params, mapping["params"])
+        yield fault("params", _below(params, _LEAST_PARAMS), reason, mend)
     if tokens is not None:
-        yield fault("tokens", _below(tokens, _LEAST_TOKENS), "too few. Is D in billions?")
+        reason = "too few. Is D in billions, in millions, or its logarithm?"
+        mend = _mend(tokens, mapping["tokens"])
+        yield fault("tokens", _below(tokens, _LEAST_TOKENS), reason, mend)
     if flops is not None:
-        yield fault("flops", _below(flops, _LEAST_FLOPS), "too few FLOP. Is C in PF-days?")
+        reason = "too few FLOP. Is C in PF-days, in EFLOP, or its logarithm?"
+        mend = _mend(flops, mapping["flops"], "8.64e19")
+        yield fault("flops", _below(flops, _LEAST_FLOPS), reason, mend)
     if params is not None and tokens is not None:
         ratio = tokens / params
         low, high = _TOKENS_PER_PARAM
         plausible = (params >= _LEAST_PARAMS) & (tokens >= _LEAST_TOKENS)
         reason = "tokens per parameter out of the possible. Are N and D in the same unit, 1?"
-        yield fault("tokens", plausible & ((ratio < low) | (ratio > high)), reason)
+        few = float(ratio.drop_nans().quantile(0.5) or 0.0) < 1
+        mend = f"{mapping['tokens']}*1e{6 if few else -6}"
+        if plausible.fill_null(value=True).all():  # else one of the two is at fault by itself
+            yield fault("tokens", (ratio < low) | (ratio > high), reason, mend)
         if flops is not None:
             ratio = flops / (params * tokens)
             low, high = _FLOPS_PER_PARAM_TOKEN
             odd = plausible & (flops >= _LEAST_FLOPS) & ((ratio < low) | (ratio > high))
-            yield fault("flops", odd, "C is about 6 N D, far from this. In which unit is it?")
+            reason = "C is about 6 N D, far from this. In which unit is it?"
+            yield fault("flops", odd, reason, f"{mapping['flops']}*FACTOR")
     if (loss := known.get("loss")) is not None:
         high_loss = (loss > _LARGEST_LOSS) & loss.is_finite()
-        yield fault("loss", high_loss, "too high for nats per token. Is it a perplexity?")
+        mend = f"ln({mapping['loss']})"
+        yield fault("loss", high_loss, "too high for nats per token. Is it a perplexity?", mend)
         if "vocabulary" in mapping:
             uniform = frame["vocabulary"].cast(loss.dtype).log()
             worse = (loss > 1.05 * uniform) & (loss <= _LARGEST_LOSS)
-            yield fault("loss", worse, "worse than guessing, ln(vocabulary). Is it in bits?")
+            reason = "worse than guessing, ln(vocabulary). Is it in bits?"
+            yield fault("loss", worse, reason, f"{mapping['loss']}*0.693147")
+
+
+def _mend(cells: pl.Series, source: str, large: str = "1e9") -> str:
+    """How the column is brought to units of one: by what its cells are nearest to."""
+    import polars as pl
+
+    found = cells.filter((cells > 0).fill_null(value=False)).drop_nans()
+    if found.is_empty():
+        return f"{source}*{large}"
+    low, middle, high = (float(found.quantile(at) or 0.0) for at in (0.0, 0.5, 1.0))
+    whole = found.cast(pl.Float64).round().eq(found).all()
+    if low > 3.5 and high < 27 and not whole:
+        return f"10^{source}"
+    return f"{source}*{'1e6' if middle >= 30 and large == '1e9' else large}"
 
 
 def check_units(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Fault]:
@@ -201,16 +237,27 @@ def bad_rows(faults: list[Fault]) -> pl.Series:
     return mask
 
 
-def describe(file: str, faults: list[Fault]) -> str:
-    """The first few faults, one per line, each with file, row (from 1, header apart), column."""
+def describe(raw: pl.DataFrame, faults: list[Fault]) -> str:
+    """The first few faults, one per line, each with file, row (from 1, header apart), column.
+
+    raw: the frame that the masks belong to, which says where each row stood.
+    """
     lines: dict[tuple[int, str], str] = {}
-    for fault in faults:
-        for row in fault.mask.arg_true().head(_SHOWN).to_list():
+    whole = [fault for fault in faults if not fault.column]
+    apart = {row for fault in whole for row in fault.mask.arg_true().to_list()}
+    for fault in (*whole, *(fault for fault in faults if fault.column)):
+        rows = fault.mask.arg_true()
+        for row in rows.head(_SHOWN + len(apart)).to_list():
+            if fault.column and row in apart:
+                continue
+            file, number = place(raw, row)
             value = fault.seen[row]
-            shown = "" if value is None else f" is {_shown(value)}"
-            place = f"{file} row {row + 1}, column {fault.column}{shown}"
+            shown = "" if value is None or not fault.column else f" is {_shown(value)}"
+            column = f", column {fault.column}" if fault.column else ""
             # The first reason is the plainest: a cell that is not a number is not also empty.
-            lines.setdefault((row, fault.column), f"{place}: {fault.reason}")
+            lines.setdefault(
+                (row, fault.column), f"{file} row {number}{column}{shown}: {fault.reason}"
+            )
     count = int(bad_rows(faults).sum())
     more = "" if count <= _SHOWN else f"\n... {count} bad rows in all"
     first = sorted(lines.items(), key=lambda line: line[0][0])[:_SHOWN]
@@ -220,4 +267,6 @@ def describe(file: str, faults: list[Fault]) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.6g}"
-    return repr(value) if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else f"{value[:60]}...")
+    return str(value)

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 _STEPS = ("step", "steps", "_step", "global_step", "iteration", "iter")
 _CHECKPOINTS = 5  # rows of one size, growing with the step, that make a curve (assumed)
 _MANY = 15  # data sizes of one size that no grid of runs has (assumed)
+_FAR = 100  # how far below the others no loss is (assumed)
+_STARVED = 0.1  # tokens per parameter (assumed; the smallest set published lies above 1)
+_EPOCHS = 1.5  # passes over the data that make them repeated (assumed)
 _GROUPS = (2, 12)  # values of a column of words that may name families or data sets
+_COUNT = r"^\s*[-+]?[0-9.,]+(e[-+]?[0-9]+)?\s*[kKmMbBgGtT]?\s*$"
 _OWN = ("run", "status", "trunk", "schedule", "tokenizer")
 
 
@@ -26,7 +30,8 @@ def doubts(frame: pl.DataFrame) -> list[Notice]:
         listed = ", ".join(f"{count} {status}" for status, count in counts)
         notices.append(Notice("unfinished-runs", f"{listed}; only finished runs are fitted."))
     if finished.height:
-        for doubt in (_conventions, _tokenizers, _curves, _groups, _repeated, _rising):
+        checks = (_conventions, _tokenizers, _curves, _groups, _repeated, _rising)
+        for doubt in (*checks, _outlying, _starved, _epochs):
             notices += doubt(finished)
     return notices
 
@@ -90,8 +95,10 @@ def _groups(runs: pl.DataFrame) -> Iterator[Notice]:
         if name in _OWN or runs[name].dtype != pl.String:
             continue
         cells = runs[name].drop_nulls()
-        if cells.cast(pl.Float64, strict=False).null_count() < len(cells):
+        if cells.str.contains(_COUNT).any():
             continue  # numbers, which a file gives as text
+        if "params" in runs.columns and _one_to_one(runs, name):
+            continue  # the sizes by their names
         values = cells.unique().sort().to_list()
         if _GROUPS[0] <= len(values) <= min(_GROUPS[1], len(runs) // 3):
             yield Notice(
@@ -100,6 +107,11 @@ def _groups(runs: pl.DataFrame) -> Iterator[Notice]:
                 + (", ..." if len(values) > 6 else "")
                 + f"; their runs are taken together. --where {name}=VALUE takes one.",
             )
+
+
+def _one_to_one(runs: pl.DataFrame, name: str) -> bool:
+    pairs = runs.select(name, "params").drop_nulls().unique()
+    return pairs[name].n_unique() == pairs["params"].n_unique() == pairs.height
 
 
 def _repeated(runs: pl.DataFrame) -> Iterator[Notice]:
@@ -126,4 +138,43 @@ def _rising(runs: pl.DataFrame) -> Iterator[Notice]:
             "loss-rises",
             "the loss rises with compute. Is the column an accuracy, or are the large runs broken? "
             "No law here describes that.",
+        )
+
+
+def _outlying(runs: pl.DataFrame) -> Iterator[Notice]:
+    """A loss that no run beside the others has: a zero from a crash, a typing error."""
+    middle = runs["loss"].median() if "loss" in runs.columns else None
+    if not isinstance(middle, float):
+        return
+    low = runs.filter(runs["loss"] < middle / _FAR)
+    if 0 < len(low) <= len(runs) // 10:
+        one = low.row(0, named=True)
+        yield Notice(
+            "outlying-loss",
+            f"{len(low)} runs have a loss below a {_FAR}th of the middle one ({middle:.4g}), such "
+            f"as run {one['run']} with {one['loss']:.4g}. Is it one? --where chooses rows.",
+        )
+
+
+def _starved(runs: pl.DataFrame) -> Iterator[Notice]:
+    if not {"params", "tokens"} <= set(runs.columns):
+        return
+    ratio = (runs["tokens"] / runs["params"]).median()
+    if isinstance(ratio, float) and ratio < _STARVED:
+        yield Notice(
+            "few-tokens",
+            f"half of the runs have less than {ratio:.2g} tokens a parameter, far below what is "
+            "trained. Are the tokens counted in thousands or millions, or are they sequences?",
+        )
+
+
+def _epochs(runs: pl.DataFrame) -> Iterator[Notice]:
+    if not {"tokens", "unique_tokens"} <= set(runs.columns):
+        return
+    most = (runs["tokens"] / runs["unique_tokens"]).max()
+    if isinstance(most, float) and most > _EPOCHS:
+        yield Notice(
+            "repeated-data",
+            f"data are seen up to {most:.3g} times. Laws of tokens take every pass as new text; "
+            "--law repeated-data does not.",
         )

@@ -7,20 +7,39 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from scalelab.errors import TableError
-from scalelab.table.schema import RUN_COLUMNS, Column, normalized, run_column
+from scalelab.table import headers
+from scalelab.table.expressions import Expression, listed, option, parse
+from scalelab.table.raw import FILE, ROW
+from scalelab.table.schema import (
+    DATA_SETS,
+    RUN_COLUMNS,
+    STEPS,
+    WEAK_IDS,
+    Column,
+    normalized,
+    run_column,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
 _OTHER_UNITS = {
-    "perplexity": ("perplexity", "ppl", "valppl", "valperplexity", "testppl"),
-    "bits per byte": ("bpb", "valbpb", "bitsperbyte"),
-    "bits per token": ("bits", "bitspertoken", "valbits"),
+    "perplexity": (("perplexity", "ppl"), "ln({})", ""),
+    "bits per byte": (
+        ("bpb", "bits/byte", "bits per byte", "bits_per_byte", "bitsperbyte"),
+        "{}*0.693147*BYTES",
+        ", where BYTES is the mean length of a token or the column that has it",
+    ),
+    "bits per token": (
+        ("bits", "bits/token", "bits per token", "bits_per_token", "bitspertoken"),
+        "{}*0.693147",
+        "",
+    ),
+    "a logarithm": (("log_loss", "logloss", "loss_log", "ln_loss"), "exp({})", ""),
 }
-_TO_NATS = {
-    "perplexity": "its logarithm",
-    "bits per byte": "bpb x ln 2 x bytes per token",
-    "bits per token": "bits x ln 2",
+_LIKE = {
+    "loss": ("loss", "xent", "entropy", "nll"),
+    "params": ("param", "token", "flop", "compute", "size"),
 }
 
 
@@ -30,71 +49,67 @@ def match_columns(
     chosen: Mapping[str, str] | None = None,
     *,
     need_loss: bool = True,
-) -> dict[str, str]:
-    """Map names of the schema to columns of `frame`.
+) -> dict[str, Expression]:
+    """What of `frame` each name of the schema is.
 
-    chosen: schema name -> column, the user's word, which overrides recognition. need_loss: whether
-    a table without a loss is refused.
+    chosen: schema name -> column, or an expression of columns (see `expressions.parse`): the user's
+    word, which overrides recognition. need_loss: whether a table without a loss is refused.
 
     Raises TableError when two columns with different values could be the same thing, when a
     chosen column does not exist, or when there is no loss or none of N, D and C.
     """
-    chosen = dict(chosen or {})
-    for name, source in chosen.items():
+    titles = [title for title in frame.columns if title not in (ROW, FILE)]
+    mapping: dict[str, Expression] = {}
+    for name, source in (chosen or {}).items():
         if run_column(name) is None:
             raise TableError(f"{name!r} is not a column of the run table: {_schema_names()}.")
-        if source not in frame.columns:
-            raise TableError(f"{file} has no column {source!r}; it has {_list(frame.columns)}.")
-    mapping = dict(chosen)
-    taken = set(chosen.values())
+        mapping[name] = parse(source, titles, file)
+    taken = [one.text for one in mapping.values()]
+    if twice := [text for text in taken if taken.count(text) > 1]:
+        raise TableError(f"{file}: column {twice[0]!r} is given for two things; give it for one.")
+    free = [t for t in titles if t not in taken]
+    again = _repeats(frame, free)
     for column in RUN_COLUMNS:
-        if column.name in chosen:
+        if column.name in mapping:
             continue
-        candidates = [c for c in _candidates(frame, column) if c not in taken]
-        if candidates:
-            mapping[column.name] = _only(frame, file, column, candidates)
-    for name in frame.columns:
-        if name.startswith(("loss.", "loss/")) and name not in taken and len(name) > 5:
-            mapping[f"loss.{name[5:]}"] = name
-    _require(frame, file, mapping, need_loss=need_loss)
+        candidates = _candidates(frame, free, column, data_sets=not again)
+        if candidates and column.name == "run":
+            if (picked := _id(frame, candidates)) is not None:
+                mapping["run"] = Expression(picked, picked)
+        elif candidates:
+            picked = _only(frame, file, column, candidates)
+            mapping[column.name] = Expression(picked, picked)
+        elif scaled := _in_units(frame, file, free, column):
+            mapping[column.name] = scaled
+    for title in free:
+        if title.startswith(("loss.", "loss/")) and len(title) > 5:
+            mapping[f"loss.{title[5:]}"] = Expression(title, title)
+    _require(frame, titles, file, mapping, need_loss=need_loss)
     return mapping
 
 
-_SCALES = {
-    **dict.fromkeys(("k", "thousand", "thousands"), 1e3),
-    **dict.fromkeys(("m", "million", "millions"), 1e6),
-    **dict.fromkeys(("b", "g", "billion", "billions"), 1e9),
-    **dict.fromkeys(("t", "trillion", "trillions"), 1e12),
-}
-_IN_UNITS = re.compile(r"(.+?)(?:_| )?[(\[]?(?:in )?([a-z]+)[)\]]?", re.IGNORECASE)
+def _repeats(frame: pl.DataFrame, titles: list[str]) -> bool:
+    """Whether a table tells epochs, and not one alone everywhere."""
+    import polars as pl
+
+    column = next(column for column in RUN_COLUMNS if column.name == "epochs")
+    found = _candidates(frame, titles, column)
+    return bool(found) and bool(
+        (frame[found[0]].cast(pl.Float64, strict=False) != 1).fill_null(value=False).any()
+    )
 
 
-def in_units(frame: pl.DataFrame) -> dict[str, tuple[str, float]]:
-    """Schema name -> a column such as ``Params_B`` or ``tokens (millions)``, and its factor.
-
-    Only counts whose plain name the table does not have, and only names with a mark between the
-    name and the unit: ``D_B`` is data in billions, ``DB`` is not.
-    """
-    found: dict[str, tuple[str, float]] = {}
-    for column in (c for c in RUN_COLUMNS if c.count and c.unit in ("parameters", "tokens")):
-        if _candidates(frame, column):
-            continue
-        known = {normalized(name) for name in (column.name, *column.aliases)}
-        for name in frame.columns:
-            match = _IN_UNITS.fullmatch(name.strip())
-            if match is None or match[2].lower() not in _SCALES or not _fits(frame[name], column):
-                continue
-            marked = len(match[0]) > len(match[1]) + len(match[2])
-            if marked and normalized(match[1]) in known:
-                found[column.name] = (name, _SCALES[match[2].lower()])
-    return found
-
-
-def _candidates(frame: pl.DataFrame, column: Column) -> list[str]:
-    wanted = {normalized(name) for name in (column.name, *column.aliases)}
-    names = [n for n in frame.columns if normalized(n) in wanted and not n.startswith("loss.")]
+def _candidates(
+    frame: pl.DataFrame, titles: list[str], column: Column, *, data_sets: bool = True
+) -> list[str]:
+    found = [t for t in titles if headers.names(t, column) and not t.startswith("loss.")]
+    sets = {normalized(name) for name in DATA_SETS}
+    if not data_sets and column.name == "tokens":
+        found = [title for title in found if sets.isdisjoint(headers.forms(title))]
+    if not data_sets and column.name == "unique_tokens" and not found:
+        found = [title for title in titles if not sets.isdisjoint(headers.forms(title))]
     # A column of words is not N, whatever its name (param_count = "kaplan").
-    return [name for name in names if _fits(frame[name], column)]
+    return [title for title in found if _fits(frame[title], column)]
 
 
 def _fits(cells: pl.Series, column: Column) -> bool:
@@ -104,54 +119,132 @@ def _fits(cells: pl.Series, column: Column) -> bool:
     if filled.is_empty():
         return False
     if column.dtype == "str":
-        return not cells.dtype.is_nested()
+        return not cells.dtype.is_nested() and cells.dtype != pl.Object
     if column.dtype == "bool" or cells.dtype.is_numeric():
         return True
-    if cells.dtype != pl.String:
+    if cells.dtype not in (pl.String, pl.Categorical, pl.Enum):
         return False
-    digits = filled.str.contains(r"^\s*[-+]?[0-9.]").sum()
+    digits = filled.cast(pl.String).str.contains(r"^\s*[-+]?[0-9.]|^\s*(?i:[-+]?inf|nan)").sum()
     return 2 * digits > len(filled)
 
 
 def _only(frame: pl.DataFrame, file: str, column: Column, candidates: list[str]) -> str:
-    exact = [name for name in candidates if name == column.name]
+    exact = [title for title in candidates if title == column.name]
     first = (exact or candidates)[0]
     if all(frame[first].equals(frame[name], check_dtypes=False) for name in candidates):
         return first
     raise TableError(
-        f"{file}: {_list(candidates)} could each be {column.name} ({column.meaning}) and differ. "
-        f"Say which: --column {column.name}={candidates[0]}, or "
+        f"{file}: {listed(candidates)} could each be {column.name} ({column.meaning}) and differ. "
+        f"Say which: {option(column.name, candidates[0])}, or "
         f"columns={{{column.name!r}: {candidates[0]!r}}} in Python."
     )
 
 
+def _id(frame: pl.DataFrame, candidates: list[str]) -> str | None:
+    """The first column that can be an id: what a log calls name may be that of a group."""
+    order = next(column for column in RUN_COLUMNS if column.name == "run")
+    ranks = {normalized(name): rank for rank, name in enumerate((order.name, *order.aliases))}
+    candidates = sorted(
+        candidates, key=lambda title: min(ranks.get(form, 99) for form in headers.forms(title))
+    )
+    unique = [title for title in candidates if not frame[title].is_duplicated().any()]
+    if unique:
+        return unique[0]
+    weak = {normalized(name) for name in WEAK_IDS}
+    points = any(normalized(title) in STEPS for title in frame.columns)
+    strong = [t for t in candidates if points or not headers.forms(t) & weak]
+    return strong[0] if strong else None
+
+
+def _in_units(
+    frame: pl.DataFrame, file: str, titles: list[str], column: Column
+) -> Expression | None:
+    """A column whose title says another unit, such as ``Params_B`` or ``tokens (millions)``."""
+    if not column.count:
+        return None
+    found = []
+    for title in titles:
+        by = headers.factor(title, column)
+        if by is not None and _fits(frame[title], column):
+            found.append((title, by))
+    if not found:
+        return None
+    _only(frame, file, column, [title for title, _ in found])
+    title, by = found[0]
+    return parse(f"{title}*{by:g}", [title], file)
+
+
 def _require(
-    frame: pl.DataFrame, file: str, mapping: Mapping[str, str], *, need_loss: bool
+    frame: pl.DataFrame,
+    titles: list[str],
+    file: str,
+    mapping: Mapping[str, Expression],
+    *,
+    need_loss: bool,
 ) -> None:
     if "loss" not in mapping and need_loss:
-        for unit, names in _OTHER_UNITS.items():
-            seen = [name for name in frame.columns if normalized(name) in names]
-            if seen:
-                raise TableError(
-                    f"{file}: {seen[0]!r} is {unit}; the loss in nats per token is expected. "
-                    f"Add a column loss = {_TO_NATS[unit]}."
-                )
-        _missing(frame, file, "loss", "held-out loss in nats per token", "val_loss")
+        others = [words for words, _, _ in _OTHER_UNITS.values()]
+        plain = [t for t in _like(frame, titles, "loss") if not any(_says(t, w) for w in others)]
+        for title in () if plain else titles:
+            for unit, (words, formula, where) in _OTHER_UNITS.items():
+                if _says(title, words) and frame[title].null_count() < frame.height:
+                    raise TableError(
+                        f"{file}: {title!r} is {unit}; the loss in nats per token is expected. "
+                        f"Add a column loss = {formula.format(title)}, or say "
+                        f"{option('loss', formula.format(title))}{where}."
+                    )
+        _missing(frame, titles, file, "loss", "held-out loss in nats per token", "val_loss")
     if not {"params", "tokens", "flops"} & mapping.keys():
-        _missing(frame, file, "params", "N, D or C (params, tokens, flops)", "n_params")
+        _missing(frame, titles, file, "params", "N, D or C (params, tokens, flops)", "n_params")
 
 
-def _missing(frame: pl.DataFrame, file: str, name: str, what: str, example: str) -> None:
-    names = [f"{c} (empty)" if frame[c].null_count() == frame.height else c for c in frame.columns]
+def _says(title: str, words: tuple[str, ...]) -> bool:
+    """Whether a title is one of `words`, or has it as a word beside loss, val, ..."""
+    plain = title.lower().strip()
+    return any(
+        normalized(word) in headers.forms(title)
+        or re.search(rf"(?:^|[^a-z]){re.escape(word)}(?:[^a-z]|$)", plain)
+        for word in words
+        if word != "bits" or "loss" in plain or plain in ("bits", "val_bits")
+    )
+
+
+def _missing(
+    frame: pl.DataFrame, titles: list[str], file: str, name: str, what: str, example: str
+) -> None:
+    import polars as pl
+
+    shown = [f"{t} (empty)" if frame[t].null_count() == frame.height else t for t in titles]
+    wanted = {"loss": ("loss",), "params": ("params", "tokens", "flops")}[name]
+    unfit = [
+        title
+        for title in titles
+        for column in RUN_COLUMNS
+        if column.name in wanted and headers.names(title, column)
+    ]
+    hint = ""
+    for title in unfit:
+        cells = frame[title].drop_nulls()
+        if len(cells):
+            kind = f"{str(cells[0])[:40]!r}" if cells.dtype == pl.String else "lists or objects"
+            hint = f" Column {title!r} holds {kind}, not one number a run."
+    logs = [t for t in titles if re.match(r"log(10)?[ _(]", t.lower()) and name == "params"]
+    if logs:
+        hint = f" {logs[0]!r} may be a logarithm: {option('params', f'10^{logs[0]}')}."
+    if (like := _like(frame, titles, name)) and not hint:
+        of = " (of training, not held out)" if "train" in like[0].lower() else ""
+        hint = f" Is it {like[0]!r}{of}? Then say {option(name, like[0])}."
     raise TableError(
-        f"{file}: no column for {what}; it has {_list(names)}. "
+        f"{file}: no column for {what}; it has {listed(shown)}.{hint} "
         f"Say which one it is: --column {name}=NAME, or rename it to {example}."
     )
 
 
-def _list(names: list[str], limit: int = 20) -> str:
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"
+def _like(frame: pl.DataFrame, titles: list[str], name: str) -> list[str]:
+    """Columns of numbers whose titles sound like what is missing, held-out losses first."""
+    column = next(column for column in RUN_COLUMNS if column.name == name)
+    found = [t for t in titles if any(word in t.lower() for word in _LIKE[name])]
+    return sorted((t for t in found if _fits(frame[t], column)), key=lambda t: "train" in t.lower())
 
 
 def _schema_names() -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
+from scalelab.table.cells import decimal_commas
 from scalelab.table.checks import (
+    COLUMN_SHARE,
     REQUIRED,
     Fault,
     bad_rows,
@@ -16,16 +18,19 @@ from scalelab.table.checks import (
     check_units,
     describe,
     typed_frame,
+    unread,
 )
 from scalelab.table.doubts import doubts
-from scalelab.table.names import in_units, match_columns
-from scalelab.table.schema import CURVE_COLUMNS, RUN_COLUMNS, normalized
+from scalelab.table.expressions import Expression
+from scalelab.table.names import match_columns
+from scalelab.table.progress import last_rows
+from scalelab.table.raw import FILE, ROW
+from scalelab.table.schema import RUN_COLUMNS, run_column
 from scalelab.table.sources import load
+from scalelab.table.summaries import summaries
 
 if TYPE_CHECKING:
     import polars as pl
-
-_COLUMN = 0.25  # share of rows in an impossible unit that makes it a fault of the column (assumed)
 
 COMPUTE_CONVENTIONS = {"6ND": 6.0}
 """Training FLOP per parameter and token, by conventions that need nothing but N and D."""
@@ -80,134 +85,166 @@ def read_runs(
     where: Mapping[str, str] | None = None,
     convention: str = "6ND",
     drop_bad: bool = False,
+    last: bool = False,
     need_loss: bool = True,
 ) -> RunTable:
     """Read, map, check and complete a table of runs.
 
-    source: a path (CSV, TSV, JSON, JSONL, Parquet), a polars or pandas frame, anything with the
-        Arrow interface, a mapping of columns or a list of rows.
-    columns: schema name -> the source's column, where the names do not say it; ``COLUMN*1e9``
-        multiplies it, where it is in another unit.
+    source: a path (CSV, TSV, JSON, JSONL, Parquet, compressed or not), a folder or a pattern of
+        such files, a polars or pandas frame, anything with the Arrow interface, a mapping of
+        columns or a list of rows.
+    columns: schema name -> the source's column, where the names do not say it, or an expression
+        where it is in another unit: ``COLUMN*1e9``, ``ln(COLUMN)``, ``10^COLUMN``.
     where: column of the source -> value: only these rows are read.
     convention: how the third of N, D and C follows from the other two (6ND: C = 6 N D).
     drop_bad: leave bad rows out and count them, instead of raising.
+    last: of rows that share a run's id, points along its training, take the last with a loss.
     need_loss: whether a table without a loss is refused (one of optima has none).
 
     Raises TableError naming file, row (counted from 1 after the header) and column when a cell is
-    missing, not finite, not positive, in an impossible unit, or an id is used twice; when a column
-    is ambiguous or missing; when no row is left.
+    missing, not finite, not positive, in an impossible unit, or an id is used twice, when a row is
+    no run (a mean, too many cells); when a column is ambiguous or missing; when no row is left.
     """
-    import polars as pl
-
     if convention not in COMPUTE_CONVENTIONS:
         known = ", ".join(COMPUTE_CONVENTIONS)
         raise TableError(f"compute convention {convention!r} is not known; there is {known}.")
-    file, raw = load(source)
+    raw = load(source)
+    file, cells = raw.name, raw.frame
     if where:
-        raw = _selected(raw, file, where)
-    asked = dict(columns or {})
-    for name, (column, factor) in in_units(raw).items():
-        asked.setdefault(name, f"{column}*{factor:g}")
-    raw, columns = _multiplied(raw, file, asked)
-    mapping = match_columns(raw, file, columns, need_loss=need_loss)
-    frame, faults = typed_frame(raw, mapping)
-    notices: list[Notice] = []
-    frame = _named(frame)
-    faults += check(frame, mapping)
+        cells = _selected(cells, file, where)
+    mapping = match_columns(cells, file, columns, need_loss=need_loss)
+    notices = list(raw.notices)
+    frame, faults = _typed(cells, mapping, notices)
+    frame = _named(frame, cells)
+    taken = {name: one.text for name, one in mapping.items()}
+    keep = last_rows(frame, file, taken.get("run"), last=last)
+    if not keep.all():
+        notices.append(
+            Notice("last-rows", f"{int((~keep).sum())} earlier points of runs left out.")
+        )
+        frame, cells = frame.filter(keep), cells.filter(keep)
+        faults = [replace(f, mask=f.mask.filter(keep), seen=f.seen.filter(keep)) for f in faults]
+    faults = [*_broken(cells, raw.broken), *summaries(cells, frame, taken.get("run")), *faults]
+    faults = [fault for fault in (*faults, *check(frame, taken)) if fault.mask.any()]
     if faults:
-        frame = _without(frame, faults, file, drop_bad=drop_bad)
-        dropped = int(bad_rows(faults).sum())
-        notices.append(Notice("rows-dropped", f"{dropped} bad rows:\n{describe(file, faults)}"))
-    # What is not finite now belongs to runs that did not finish: they have no such number.
-    floats = [
-        column for column, kind in frame.schema.items() if column in mapping and kind.is_float()
-    ]
-    finite = pl.col(floats)
-    frame = frame.with_columns(pl.when(finite.is_finite()).then(finite))
+        frame, cells, dropped = _without(frame, cells, faults, file, drop_bad=drop_bad)
+        notices.append(dropped)
+    frame = _finite(frame, taken)
     frame, derived = _completed(frame, convention)
-    given = {name: mapping.get(name, f"{name} (derived)") for name in REQUIRED if name in frame}
+    given = {name: taken.get(name, f"{name} (derived)") for name in REQUIRED if name in frame}
     if wrong := check_units(frame, given):
-        raise TableError(describe(file, wrong) + "\nGive N, D and C in units of one.")
+        raise TableError(describe(cells, wrong) + "\nGive N, D and C in units of one.")
     counted: dict[str, str] = {
         name: f"derived, {convention}"
         for name in ("params", "flops")
         if name in frame.columns and name not in mapping
     }
-    return RunTable(_ordered(frame), mapping, (*notices, *derived, *doubts(frame)), file, counted)
+    frame = _ordered(frame.drop(ROW, FILE))
+    return RunTable(frame, taken, (*notices, *derived, *doubts(frame)), file, counted)
 
 
-def _multiplied(
-    raw: pl.DataFrame, file: str, columns: Mapping[str, str]
-) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The frame with columns such as ``Params_B*1e9`` made, and the names of the columns made."""
+def _typed(
+    cells: pl.DataFrame, mapping: dict[str, Expression], notices: list[Notice]
+) -> tuple[pl.DataFrame, list[Fault]]:
+    """The typed columns; one that no law needs and that holds no numbers leaves the mapping."""
+    columns = [(cells[one.column], run_column(name)) for name, one in mapping.items()]
+    commas = decimal_commas(
+        (one, column) for one, column in columns if column and column.dtype in ("int", "float")
+    )
+    if commas:
+        notices.append(
+            Notice(
+                "decimal-commas",
+                "the numbers have decimal commas, so points between three digits group thousands.",
+            )
+        )
+    frame, faults = typed_frame(cells, mapping, commas=commas)
+    if odd := unread(faults, mapping, cells.height):
+        for name in odd:
+            seen = mapping.pop(name).text
+            message = f"column {seen} was not taken for {name}: most of its cells are no numbers."
+            notices.append(Notice("column-not-read", message))
+        return typed_frame(cells, mapping, commas=commas)
+    return frame, faults
+
+
+def _broken(cells: pl.DataFrame, broken: Mapping[tuple[str, int], str]) -> list[Fault]:
+    """Rows that the file itself does not give whole, one fault for each reason."""
     import polars as pl
 
-    chosen = dict(columns)
-    for name, source in columns.items():
-        column, star, factor = source.rpartition("*")
-        if not star or source in raw.columns or column not in raw.columns:
-            continue
-        try:
-            by = float(factor)
-        except ValueError:
-            raise TableError(f"{file}: {source!r}: {factor!r} is not a number.") from None
-        cells = raw[column].cast(pl.Float64, strict=False)
-        raw = raw.with_columns((cells * by).alias(source))
-        chosen[name] = source
-    twice = [source for source in chosen.values() if list(chosen.values()).count(source) > 1]
-    if twice:
-        raise TableError(f"{file}: column {twice[0]!r} is given for two things; give it for one.")
-    return raw, chosen
+    if not broken:
+        return []
+    reasons = [broken.get((str(file), row)) for file, row in cells.select(FILE, ROW).iter_rows()]
+    series = pl.Series(reasons, dtype=pl.String)
+    return [
+        Fault("", (series == reason).fill_null(value=False), series, reason)
+        for reason in dict.fromkeys(broken.values())
+    ]
 
 
-def _selected(raw: pl.DataFrame, file: str, where: Mapping[str, str]) -> pl.DataFrame:
+def _selected(cells: pl.DataFrame, file: str, where: Mapping[str, str]) -> pl.DataFrame:
     """The rows whose columns have the values asked for: as text, or as equal numbers."""
     import polars as pl
 
     for name, value in where.items():
-        if name not in raw.columns:
-            raise TableError(
-                f"{file} has no column {name!r} to select rows by; it has {', '.join(raw.columns)}."
-            )
-        cells = raw[name].cast(pl.String).str.strip_chars()
-        same = cells == value
+        if name not in cells.columns:
+            shown = ", ".join(title for title in cells.columns if title not in (ROW, FILE))
+            raise TableError(f"{file} has no column {name!r} to select rows by; it has {shown}.")
+        text = cells[name].cast(pl.String, strict=False).str.strip_chars()
+        same = text == value
         with suppress(ValueError):
-            same = same | (cells.cast(pl.Float64, strict=False) == float(value))
-        kept = raw.filter(same.fill_null(False))
+            same = same | (text.cast(pl.Float64, strict=False) == float(value))
+        kept = cells.filter(same.fill_null(False))
         if kept.is_empty():
-            seen = cells.drop_nulls().unique().sort().to_list()
+            seen = text.drop_nulls().unique().sort().to_list()
             shown = ", ".join(seen[:8]) + (", ..." if len(seen) > 8 else "")
             raise TableError(f"{file}: no row has {name} = {value}; there are {shown}.")
-        raw = kept
-    return raw
+        cells = kept
+    return cells
 
 
 def _without(
-    frame: pl.DataFrame, faults: list[Fault], file: str, *, drop_bad: bool
-) -> pl.DataFrame:
+    frame: pl.DataFrame, cells: pl.DataFrame, faults: list[Fault], file: str, *, drop_bad: bool
+) -> tuple[pl.DataFrame, pl.DataFrame, Notice]:
+    """The rows without a fault, typed and as they came, where the user lets the others go."""
     units = [fault for fault in faults if fault.unit]
-    if units and int(bad_rows(units).sum()) > max(1, _COLUMN * frame.height):
+    if units and int(bad_rows(units).sum()) > max(1, COLUMN_SHARE * frame.height):
+        mends = " ".join(dict.fromkeys(fault.unit for fault in units))
         raise TableError(
-            describe(file, units) + "\nA column in another unit is not mended by leaving rows out: "
-            "--column NAME='COLUMN*1e9' multiplies it."
+            describe(cells, units)
+            + "\nA column in another unit is not mended by leaving rows out; "
+            f"an expression brings it to ours, such as {mends}"
         )
     if not drop_bad:
         raise TableError(
-            describe(file, faults) + "\nMend them, or leave bad rows out with --drop-bad "
+            describe(cells, faults) + "\nMend them, or leave bad rows out with --drop-bad "
             "(drop_bad=True in Python)."
         )
-    kept = frame.filter(~bad_rows(faults))
-    if kept.is_empty():
-        raise TableError(f"every row of {file} is bad:\n{describe(file, faults)}")
-    return kept
+    bad = bad_rows(faults)
+    if bad.all():
+        raise TableError(f"every row of {file} is bad:\n{describe(cells, faults)}")
+    notice = Notice("rows-dropped", f"{int(bad.sum())} bad rows:\n{describe(cells, faults)}")
+    return frame.filter(~bad), cells.filter(~bad), notice
 
 
-def _named(frame: pl.DataFrame) -> pl.DataFrame:
+def _finite(frame: pl.DataFrame, taken: Mapping[str, str]) -> pl.DataFrame:
+    """What is not finite now belongs to runs that did not finish: they have no such number."""
+    import polars as pl
+
+    floats = pl.col(
+        [name for name, kind in frame.schema.items() if name in taken and kind.is_float()]
+    )
+    return frame.with_columns(pl.when(floats.is_finite()).then(floats))
+
+
+def _named(frame: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     """Rows without an id or a status get one: their number, and finished."""
     import polars as pl
 
     if "run" not in frame.columns:
-        rows = pl.int_range(1, frame.height + 1, eager=True).cast(pl.String)
+        rows = cells[ROW].cast(pl.String)
+        if cells[FILE].n_unique() > 1:  # rows of several files may have one number
+            rows = pl.int_range(1, frame.height + 1, eager=True).cast(pl.String)
         frame = frame.with_columns(("row-" + rows).alias("run"))
     if "status" not in frame.columns:
         return frame.with_columns(pl.lit("finished").alias("status"))
@@ -220,6 +257,10 @@ def _completed(frame: pl.DataFrame, convention: str) -> tuple[pl.DataFrame, list
 
     notices = []
     known = set(frame.columns)
+    if "tokens" not in known and {"unique_tokens", "epochs"} <= known:
+        frame = frame.with_columns((pl.col("unique_tokens") * pl.col("epochs")).alias("tokens"))
+        notices.append(Notice("derived-column", "tokens was derived as unique_tokens x epochs."))
+        known.add("tokens")
     if "tokens" not in known and {"steps", "batch_tokens"} <= known:
         tokens = pl.col("steps").cast(pl.Float64) * pl.col("batch_tokens")
         frame = frame.with_columns(tokens.alias("tokens"))
@@ -245,36 +286,3 @@ def _ordered(frame: pl.DataFrame) -> pl.DataFrame:
     losses = [name for name in frame.columns if name.startswith("loss.")]
     first = [*names, *losses]
     return frame.select([*first, *(name for name in frame.columns if name not in first)])
-
-
-def read_curves(source: object, runs: pl.DataFrame | None = None) -> pl.DataFrame:
-    """Read learning curves: run, step, tokens, flops, loss and whatever else the source has.
-
-    source: as `read_runs` takes it. runs: a run table, from which the size of each run (or trunk)
-    is taken where the curves do not hold params. Raises TableError when run or loss is missing.
-    """
-    import polars as pl
-
-    file, raw = load(source)
-    wanted = (*CURVE_COLUMNS, *(c for c in RUN_COLUMNS if c.name == "params"))
-    known_as = {column.name: column.aliases for column in RUN_COLUMNS}
-    mapping: dict[str, str] = {}
-    for column in wanted:
-        aliases = (*column.aliases, *known_as.get(column.name, ()))
-        names = {normalized(name) for name in (column.name, *aliases)}
-        found = [name for name in raw.columns if normalized(name) in names]
-        if found:
-            mapping[column.name] = column.name if column.name in found else found[0]
-    missing = [name for name in ("run", "loss") if name not in mapping]
-    if missing:
-        raise TableError(
-            f"{file}: curves need the columns run and loss; it has {', '.join(raw.columns)}."
-        )
-    frame = raw.rename({source: name for name, source in mapping.items()})
-    numbers = [c.name for c in wanted if c.name in mapping and c.dtype != "str"]
-    frame = frame.with_columns(pl.col(numbers).cast(pl.Float64, strict=False))
-    if "params" in mapping or runs is None:
-        return frame
-    keys = [name for name in ("run", "trunk") if name in runs.columns]
-    sizes = pl.concat([runs.select(pl.col(key).alias("run"), "params") for key in keys])
-    return frame.join(sizes.drop_nulls().unique("run"), on="run", how="left")

@@ -46,13 +46,30 @@ def _component(name: str, meaning: str) -> Column:
     return Column(name, "float", "parameters", meaning)  # zero where a model has none
 
 
+STEPS = frozenset(("step", "globalstep", "iteration", "iter", "trainstep", "trainerglobalstep"))
+"""Normalized names of a column that counts along training: rows of one run, if it has it."""
+
+WEAK_IDS = ("name", "run_name", "experiment", "trial", "trial_id")
+"""Names that are often those of a model or a group: taken for ids only where they are unique."""
+
+DATA_SETS = ("dataset_size", "data_size", "dataset_tokens")
+"""D of a table of single epochs; where epochs are told, the distinct tokens."""
+
+NAMESPACES = (
+    *("config", "summary", "summary_metrics", "hparams", "hyperparameters", "params", "args"),
+    *("metrics", "result", "results", "final", "model", "model_config", "data"),
+    "throughput",
+)
+"""First parts of names such as ``config.n_params`` and ``Summary/val_loss`` that say only where a
+tool keeps the value. ``train``, ``training`` and ``eval`` are none: they say which loss it is."""
+
 RUN_COLUMNS: tuple[Column, ...] = (
     Column(
         "run",
         "str",
         "",
         "id, unique in the table",
-        ("id", "run_id", "name", "run_name", "experiment"),
+        ("id", "run_id", *WEAK_IDS),
     ),
     Column("status", "str", "", "finished, diverged, running or failed", ("state",)),
     Column("family", "str", "", "transformer, lstm, ...", ("model_family", "architecture", "arch")),
@@ -63,7 +80,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
         *("N", "n_params", "num_params", "n_parameters", "num_parameters", "parameters"),
         *("parameter_count", "param_count", "model_size", "model_params", "total_params"),
         *("non_embedding_params", "params_non_embedding", "n_non_embedding", "n_nonembd"),
-        *("N_no_embed", "non_embedding_parameters", "number of parameters"),
+        *("N_no_embed", "non_embedding_parameters", "number of parameters", "n_total_params"),
+        *("total_parameters", "params_total", "non_embedding_param_count", "model_parameters"),
+        *("active_params", "active_parameters", "n_active_params", "params_active", "n_active"),
     ),
     _component("params_embedding", "token (and position) embedding"),
     _component("params_attention", "query, key, value and output maps"),
@@ -87,14 +106,24 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "tokens",
         "D: tokens processed in training",
         *("D", "T", "n_tokens", "num_tokens", "tokens_seen", "train_tokens", "training_tokens"),
-        *("total_tokens", "tokens_processed", "number of tokens"),
-        *("dataset_size", "data_size", "dataset_tokens"),
+        *("total_tokens", "tokens_processed", "number of tokens", "num_train_tokens"),
+        *("n_train_tokens", "total_train_tokens", "num_tokens_seen", "n_tokens_seen"),
+        *("num_input_tokens_seen", "tokens_trained", "token_count", "tokens_total"),
+        *DATA_SETS,
     ),
     _count(
         "unique_tokens",
         "tokens",
         "distinct tokens in the training set (equal to tokens in one epoch)",
-        *("U", "n_unique_tokens", "tokens_unique"),
+        *("U", "n_unique_tokens", "tokens_unique", "num_unique_tokens"),
+    ),
+    Column(
+        "epochs",
+        "float",
+        "",
+        "passes over the training set",
+        ("n_epochs", "num_epochs", "train_epochs", "num_train_epochs"),
+        positive=True,
     ),
     _count(
         "flops",
@@ -102,7 +131,8 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "C: training compute by the named convention",
         *("C", "flop", "compute", "compute_budget", "training_flop", "training_flops"),
         *("train_flop", "train_flops", "total_flops", "budget_flops", "flop_budget", "n_flops"),
-        *("training_compute",),
+        *("training_compute", "train_compute", "total_flos", "compute_flops", "compute_flop"),
+        *("total_flop", "total_compute", "model_flops"),
     ),
     _count("flops_6n", "FLOP", "training compute counted as 6 N D"),
     _count("flops_kaplan", "FLOP", "training compute as in Kaplan et al. 2020, table 1"),
@@ -140,6 +170,11 @@ RUN_COLUMNS: tuple[Column, ...] = (
         (
             *("L", "val_loss", "valid_loss", "validation_loss", "final_loss", "eval_loss"),
             *("test_loss", "heldout_loss", "held_out_loss", "final_val_loss", "loss_val"),
+            *("loss_test", "loss_eval", "final_eval_loss", "final_test_loss", "dev_loss"),
+            *("last_val_loss", "best_val_loss", "min_val_loss", "lm_loss", "val_lm_loss"),
+            *("cross_entropy", "cross_entropy_loss", "ce_loss", "xent", "val_xent", "test_xent"),
+            *("val_cross_entropy", "eval_cross_entropy", "test_cross_entropy", "val_nll"),
+            *("loss_nats", "val_loss_nats", "nats_per_token"),
         ),
         positive=True,
     ),
@@ -181,3 +216,13 @@ def run_column(name: str) -> Column | None:
             name, "float", "nats/token", f"loss on {name.removeprefix('loss.')}", positive=True
         )
     return next((column for column in RUN_COLUMNS if column.name == name), None)
+
+
+def is_known(name: str) -> bool:
+    """Whether some column of the run table goes by that name."""
+    return normalized(name) in {n for column in RUN_COLUMNS for n in names_of(column)}
+
+
+def names_of(column: Column) -> frozenset[str]:
+    """Every name of a column, normalized."""
+    return frozenset(normalized(name) for name in (column.name, *column.aliases))

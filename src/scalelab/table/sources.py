@@ -1,117 +1,92 @@
-"""Files and frames to a raw polars frame, cells untouched. Text cells stay text."""
+"""Files, folders and frames to raw cells. Text cells stay text."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import TableError
+from scalelab.table.delimited import read_delimited
+from scalelab.table.documents import flat, read_json, read_lines
+from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, decoded, read_bytes
+from scalelab.table.folders import files_of, joined, names_of
+from scalelab.table.raw import Raw, numbered
 
 if TYPE_CHECKING:
     import polars as pl
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
-_NULLS = ["", "NA", "N/A", "null", "NULL", "None", "-"]
 
+def load(source: object, *, curve: bool = False) -> Raw:
+    """The raw cells of a path, folder, pattern, frame, mapping or list of rows.
 
-def load(source: object) -> tuple[str, pl.DataFrame]:
-    """A name for messages and the raw frame of a path, frame, mapping or list of rows.
-
-    source: a path to CSV, TSV, JSON, JSONL or Parquet; a polars frame; anything with the Arrow
-    stream interface; a pandas frame; a mapping of columns; a sequence of rows (mappings).
+    source: a path to CSV and its kin, JSON, JSONL, Parquet or Arrow, compressed or not; a folder or
+    a pattern (``runs/*/result.json``) of such; a polars frame; anything with the Arrow stream
+    interface; a pandas frame; a mapping of columns; a sequence of rows (mappings). curve: whether a
+    record of one run is wanted as its points.
 
     Raises TableError when it cannot be read or has no rows.
     """
-    name, frame = (
-        (Path(source).name, _from_file(Path(source)))
-        if isinstance(source, str | Path)
-        else ("the table", _from_object(source))
-    )
-    if frame.is_empty():
-        raise TableError(f"{name} has no rows; one row per run is expected.")
-    repeated = [column for column in frame.columns if column.endswith("_duplicated_0")]
-    if repeated:
-        column = repeated[0].removesuffix("_duplicated_0")
-        raise TableError(f"{name}: two columns are named {column!r}. Rename or remove one.")
-    return name, frame
+    if isinstance(source, str | Path):
+        named = names_of(files_of(Path(source)))
+        parts = [_from_file(file, name, curve=curve) for name, file in named.items()]
+        raw = joined(str(source), parts)
+    else:
+        raw = Raw("the table", numbered("the table", _from_object(source)))
+    if raw.frame.is_empty():
+        raise TableError(f"{raw.name} has no rows; one row per run is expected.")
+    return Raw(raw.name, _flattened(raw.frame), raw.broken, raw.notices)
 
 
-def _from_file(path: Path) -> pl.DataFrame:
+def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
     import polars as pl
 
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise TableError(
-            f"{path}: a table of runs is one of {', '.join(SUFFIXES)}; seen {suffix or 'no suffix'}"
-        )
+    suffix, data = read_bytes(path)
     try:
-        data = path.read_bytes()
-        if suffix == ".parquet":
-            return pl.read_parquet(data)
-        if not data.strip():
-            raise TableError(f"{path.name} is empty; a header and one row per run are expected.")
-        text = data.decode("utf-8-sig")
-        if suffix in (".csv", ".tsv"):
-            return pl.read_csv(
-                text.encode(),
-                infer_schema=False,
-                separator=_separator(text.partition("\n")[0], suffix),
-                null_values=_NULLS,
-            )
-        return _from_json(path.name, text, lines=suffix != ".json")
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path.name}: byte {error.start} is not UTF-8. Save the table as UTF-8."
-        ) from error
+        if suffix in BINARY:
+            frame = pl.read_parquet(data) if suffix == ".parquet" else pl.read_ipc(data)
+            return Raw(name, numbered(name, frame))
+        text = decoded(name, data)
+        if suffix in DELIMITED:
+            return read_delimited(name, text, tabs=suffix in (".tsv", ".tab"))
+        # What it is says the first character, whatever the name says.
+        if (suffix in JSON_LINES and not text.lstrip().startswith("[")) or _is_lines(text):
+            return _from_lines(name, text)
+        return Raw(name, numbered(name, _from_object(read_json(name, text, curve=curve), name)))
     except pl.exceptions.PolarsError as error:
         detail = str(error).partition("\n")[0]
-        raise TableError(f"{path.name}: not a readable {suffix[1:]} table ({detail}).") from error
+        raise TableError(f"{name}: not a readable {suffix[1:]} table ({detail}).") from error
 
 
-def _separator(header: str, suffix: str) -> str:
-    if suffix == ".tsv":
-        return "\t"
-    return max(",;\t", key=header.count)
+def _is_lines(text: str) -> bool:
+    """Whether a text is one object a line, two at least."""
+    first, _, rest = text.strip().partition("\n")
+    return first.startswith("{") and first.rstrip().endswith("}") and rest.startswith("{")
 
 
-def _from_json(name: str, text: str, *, lines: bool) -> pl.DataFrame:
+def _from_lines(name: str, text: str) -> Raw:
     import polars as pl
 
-    if lines:
-        try:  # fast; does not know NaN, which Python writes
-            return pl.read_ndjson(text.encode(), infer_schema_length=None)
-        except pl.exceptions.PolarsError:
-            return _from_object(_json_lines(name, text))
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise TableError(f"{name} line {error.lineno}: not JSON ({error.msg}).") from error
-    if isinstance(content, dict) and isinstance(content.get("runs"), list):
-        content = content["runs"]
-    if not isinstance(content, list | dict):
-        raise TableError(
-            f"{name}: seen {type(content).__name__}; a list of runs, each an object, is expected."
-        )
-    return _from_object(content, name)
+    try:  # fast; does not know NaN, which Python writes
+        frame = pl.read_ndjson(text.encode(), infer_schema_length=None)
+        return Raw(name, numbered(name, frame))
+    except pl.exceptions.PolarsError:
+        rows, broken = read_lines(name, text)
+    frame = numbered(name, _from_object(rows, name))
+    return Raw(name, frame, {(name, row): why for row, why in broken.items()})
 
 
-def _json_lines(name: str, text: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TableError(f"{name} line {number}: not JSON ({error.msg}).") from error
-        if not isinstance(row, dict):
-            raise TableError(f"{name} line {number}: seen {line[:40]!r}; an object is expected.")
-        rows.append(row)
-    return rows
+def _flattened(frame: pl.DataFrame) -> pl.DataFrame:
+    """Objects in cells as columns: ``config`` of ``{"n_params": 1}`` is ``config.n_params``."""
+    import polars as pl
+
+    while structs := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
+        for name in structs:
+            parts = frame[name].struct.unnest()
+            parts.columns = [f"{name}.{part}" for part in parts.columns]
+            parts = parts.drop([part for part in parts.columns if part in frame.columns])
+            frame = frame.drop(name).hstack(parts)
+    return frame
 
 
 def _from_object(source: object, name: str = "the table") -> pl.DataFrame:
@@ -123,20 +98,41 @@ def _from_object(source: object, name: str = "the table") -> pl.DataFrame:
         return source.collect()
     try:
         if isinstance(source, Mapping):
-            return pl.DataFrame(dict(source), strict=False)
+            return pl.DataFrame(
+                {str(key): _plain(cells) for key, cells in source.items()}, strict=False
+            )
         if isinstance(source, Sequence) and all(isinstance(row, Mapping) for row in source):
-            return pl.DataFrame(list(source), infer_schema_length=None, strict=False)
+            return _from_rows(source)
         if hasattr(source, "__arrow_c_stream__"):
             try:
                 return pl.DataFrame(source)
-            except ImportError:  # pandas offers the interface but needs pyarrow for it
-                pass
+            except (ImportError, TypeError, ValueError):
+                # pandas offers the interface, needs pyarrow for it, and that takes no mixed cells
+                if not hasattr(source, "columns"):
+                    raise
         if hasattr(source, "columns") and hasattr(source, "__getitem__"):
+            titles = [str(name) for name in source.columns]
+            if twice := [title for title in titles if titles.count(title) > 1]:
+                raise TableError(f"{name}: two columns are named {twice[0]!r}. Rename one.")
             columns = {str(name): source[name].tolist() for name in source.columns}
             return pl.DataFrame(columns, strict=False)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+    except (
+        *(TypeError, ValueError, AttributeError, OverflowError),
+        pl.exceptions.PolarsError,
+    ) as error:
         raise TableError(f"{name}: the columns do not make a table ({error}).") from error
     raise TableError(
         f"{type(source).__name__} is not a table of runs. Give a path, a polars or pandas frame, "
         "anything with the Arrow interface, a dict of columns or a list of rows."
     )
+
+
+def _plain(cells: Any) -> Any:
+    """An array of Python objects as the list that it is."""
+    return cells.tolist() if str(getattr(cells, "dtype", "")) == "object" else cells
+
+
+def _from_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame([flat(row) for row in rows], infer_schema_length=None, strict=False)

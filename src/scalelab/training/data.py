@@ -2,7 +2,8 @@
 
 The training split is cut into windows of `context` tokens. Each epoch is a permutation of the
 windows drawn from (seed, epoch); step s takes the next `sequences` windows of it. Every model size
-sees the same tokens in the same order, which takes the order of the data out of comparisons.
+sees the same tokens in the same order, which takes the order of the data out of comparisons. A run
+on less data sees a fixed subset of the windows, again and again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from torch import Tensor
 from scalelab.errors import CorpusError
 
 TokenArray = NDArray[np.unsignedinteger]
+
+SUBSET_SEED = 0
+"""The same for every run of every study: subsets differ in size alone."""
 
 
 class Windows:
@@ -42,9 +46,19 @@ class Windows:
 class Batches:
     """Training batches in a seeded order, without replacement inside an epoch."""
 
-    def __init__(self, tokens: TokenArray, context: int, sequences: int, seed: int) -> None:
-        """sequences: windows per optimizer step."""
+    def __init__(
+        self,
+        tokens: TokenArray,
+        context: int,
+        sequences: int,
+        seed: int,
+        unique_tokens: int = 0,
+    ) -> None:
+        """sequences: windows per optimizer step. unique_tokens: see `subset`."""
         self.windows = Windows(tokens, context)
+        self.chosen = subset(self.windows, unique_tokens)
+        self.count = self.windows.count if self.chosen is None else len(self.chosen)
+        self.unique_tokens = self.count * context
         self.sequences = sequences
         self.seed = seed
         self._epoch = -1
@@ -54,19 +68,41 @@ class Batches:
         """The batch of a step: inputs and targets, each (sequences, context) int64."""
         first = step * self.sequences
         places = np.arange(first, first + self.sequences)
-        epochs, inside = np.divmod(places, self.windows.count)
+        epochs, inside = np.divmod(places, self.count)
         parts = [
             self._permutation(epoch)[inside[epochs == epoch]]
             for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
         ]
-        return self.windows.gather(np.concatenate(parts))
+        indices = np.concatenate(parts)
+        return self.windows.gather(indices if self.chosen is None else self.chosen[indices])
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
             generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-            self._order = generator.permutation(self.windows.count)
+            self._order = generator.permutation(self.count)
             self._epoch = epoch
         return self._order
+
+
+def subset(windows: Windows, unique_tokens: int) -> NDArray[np.int64] | None:
+    """Indices of the windows of a data set of `unique_tokens` tokens, in the order of the text.
+
+    Windows drawn from the whole text, the same ones for every seed; a smaller data set lies inside
+    a larger one of the same context. Rounded down to whole windows; None for 0: all of them. Raises
+    CorpusError where the text has fewer tokens than are asked for, or they make no window.
+    """
+    if not unique_tokens:
+        return None
+    there = len(windows.tokens)
+    if not windows.context <= unique_tokens <= there:
+        raise CorpusError(
+            f"a data set of {unique_tokens} tokens is asked for; the training split has {there}, "
+            f"one sequence {windows.context}. Ask for {windows.context} to {there} tokens, or give "
+            "more text."
+        )
+    wanted = min(unique_tokens // windows.context, windows.count)
+    order = np.random.Generator(np.random.PCG64(SUBSET_SEED)).permutation(windows.count)
+    return np.sort(order[:wanted])
 
 
 def evaluation_windows(tokens: TokenArray, context: int, limit: int) -> NDArray[np.int64]:

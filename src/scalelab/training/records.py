@@ -4,6 +4,7 @@
     metrics.jsonl  training loss, rate, gradient norm, speed; append-only
     noise.jsonl    estimates behind the gradient noise scale; append-only
     evals.jsonl    held-out loss along the way; append-only
+    positions.json final held-out loss at each position of the context (trunks have none)
     checkpoint/    state to resume from and to branch from
     result.json    written last, atomically: its presence means that the run has ended
 
@@ -75,8 +76,11 @@ class JsonLines:
         self._file.close()
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file written by JsonLines, the last of each step, in order of step."""
+def read_lines(path: Path, *needs: str) -> Iterator[dict[str, Any]]:
+    """The lines of a file written by JsonLines, the last of each step, in order of step.
+
+    needs: names without which a line is no record, and is skipped.
+    """
     if not path.exists():
         return
     by_step: dict[int, dict[str, Any]] = {}
@@ -84,7 +88,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         for line in file:
             try:
                 record = json.loads(line)
-                by_step[int(record["step"])] = record
+                if all(name in record for name in needs):
+                    by_step[int(record["step"])] = record
             except (ValueError, KeyError, TypeError):
                 continue  # cut by a kill; the resumed run wrote it again
     for step in sorted(by_step):

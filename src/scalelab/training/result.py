@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,21 @@ def write_result(
     *,
     status: str,
     step: int,
+    stopped_at: int,
     loss: float | None,
+    others: Mapping[str, float],
     seconds: float,
+    unique_tokens: int,
+    more: Mapping[str, float],
 ) -> None:
     """Write result.json: every component of the count, FLOP by every convention, the loss.
 
-    loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    step: where the model stood whose loss this is (before the last one for a run that was to stop
+    early). loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    unique_tokens: of the run's data set. more: columns that only some runs have.
     """
     count = count_parameters(spec.shape)
     tokens = step * spec.batch_tokens
-    unique = min(tokens, (corpus.train.tokens - 1) // spec.shape.context * spec.shape.context)
     values: dict[str, Any] = {
         "run": spec.run,
         "status": status,
@@ -43,7 +49,7 @@ def write_result(
         **{f"params_{part}": number for part, number in count.to_dict().items()},
         **dimensions(spec.shape),
         "tokens": tokens,
-        "unique_tokens": unique,
+        "unique_tokens": min(tokens, unique_tokens),
         "flops": flops_per_token(spec.shape, "exact") * tokens,
         **{
             f"flops_{name.lower()}": flops_per_token(spec.shape, name) * tokens
@@ -51,11 +57,13 @@ def write_result(
         },
         "batch_tokens": spec.batch_tokens,
         "steps": step,
+        "stopped_at_step": stopped_at,
         "lr": spec.lr,
         "schedule": spec.schedule,
         "seed": spec.seed,
         "trunk": spec.trunk or spec.run,
         "loss": loss,
+        **more,
         "bytes_per_token": corpus.bytes_per_token,
         "tokenizer": corpus.tokenizer,
         "noise_scale": measured_noise_scale(folder),
@@ -81,7 +89,7 @@ def measured_noise_scale(folder: Path) -> float | None:
     """B_simple in tokens over the second half of a run's measurements, from noise.jsonl."""
     samples = [
         NoiseSample(signal=line["signal"], noise=line["noise"])
-        for line in read_lines(folder / "noise.jsonl")
+        for line in read_lines(folder / "noise.jsonl", "signal", "noise")
         if line["signal"] is not None and line["noise"] is not None
     ]
     return noise_scale(samples[len(samples) // 2 :])

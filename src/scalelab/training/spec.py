@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from scalelab.counting import RecurrentShape, Shape, TransformerShape
-from scalelab.errors import SpecError
+from scalelab.errors import RecordError, SpecError
+from scalelab.training.records import read_json
 from scalelab.training.schedules import SCHEDULES
 
 
@@ -23,14 +25,14 @@ class TrainSpec:
 
     trunk and fork_step: a branch starts from the checkpoint of run `trunk` at `fork_step`, counted
     in the branch's own steps; trunk_step: the same place in the trunk's steps, where the branch has
-    another batch (None: equal to fork_step). stop_step: a trunk stops here, still at its constant
-    rate; it keeps checkpoints at `fork_steps`.
+    another batch (None: equal to fork_step); both have then processed the same tokens. stop_step: a
+    trunk stops here, still at its constant rate; it keeps checkpoints at `fork_steps`.
 
     unique_tokens: size of the data set, a fixed subset of the training split that is the same for
     every run and contains every smaller one (0: the whole split). patience: the run stops when the
-    held-out loss has not fallen for so many evaluations along the way, and its loss is the lowest
-    of them (0: it runs to its last step). unroll: tokens through which a recurrent network is
-    differentiated at once; its state is carried on (0: the context).
+    held-out loss has not fallen for so many evaluations along the way, and its result is that of
+    the model at the lowest of them (0: it runs to its last step). unroll: tokens through which a
+    recurrent network is differentiated at once; its state is carried on (0: the context).
 
     others: (name, folder) of prepared corpora on which the final model is also evaluated, on
     others_tokens tokens each.
@@ -76,18 +78,38 @@ class TrainSpec:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        if self.batch_tokens % self.shape.context:
+        length = "unroll" if self.unroll else "context"
+        if self.unroll < 0 or (self.unroll and isinstance(self.shape, TransformerShape)):
+            raise SpecError(
+                f"run {self.run}: unroll is {self.unroll}; a positive number of tokens for a "
+                "recurrent network, 0 for a Transformer, is expected."
+            )
+        if self.batch_tokens < 1 or self.batch_tokens % self.row_tokens:
             raise SpecError(
                 f"batch of {self.batch_tokens} tokens is not a whole number of sequences of "
-                f"{self.shape.context} tokens; choose a multiple of the context."
+                f"{self.row_tokens} tokens; choose a multiple of the {length}."
             )
         if self.micro_tokens and (
-            self.micro_tokens % self.shape.context or self.batch_tokens % self.micro_tokens
+            self.micro_tokens % self.row_tokens or self.batch_tokens % self.micro_tokens
         ):
             raise SpecError(
-                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the context "
-                f"({self.shape.context}) that divides the batch ({self.batch_tokens})."
+                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the {length} "
+                f"({self.row_tokens}) that divides the batch ({self.batch_tokens})."
             )
+        if self.unique_tokens < 0 or 0 < self.unique_tokens < self.shape.context:
+            raise SpecError(
+                f"run {self.run}: unique_tokens is {self.unique_tokens}; one sequence has "
+                f"{self.shape.context}. Ask for at least that, or 0 for the whole text."
+            )
+        if self.patience and (self.patience < 0 or self.kind == "trunk" or self.curve_points < 1):
+            raise SpecError(
+                f"run {self.run}: patience {self.patience} with {self.curve_points} evaluations "
+                f"along the way of a {self.kind}; early stopping needs evaluations, and a trunk "
+                "does not stop early."
+            )
+        names = [name for name, _ in self.others]
+        if len(set(names)) < len(names):
+            raise SpecError(f"run {self.run}: two other texts have one name in {names}.")
         if self.schedule not in SCHEDULES:
             raise SpecError(
                 f"schedule is {self.schedule!r}; one of {', '.join(SCHEDULES)} is expected."
@@ -116,9 +138,24 @@ class TrainSpec:
         return self.steps - round(self.decay_fraction * self.steps)
 
     @property
+    def row_tokens(self) -> int:
+        """Tokens of one row of a batch."""
+        return self.unroll or self.shape.context
+
+    @property
     def sequences(self) -> int:
-        """Sequences per optimizer step."""
-        return self.batch_tokens // self.shape.context
+        """Sequences per optimizer step: rows of a batch."""
+        return self.batch_tokens // self.row_tokens
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of one row of a batch."""
+        return self.unroll or self.shape.context
+
+    @property
+    def forks_at(self) -> int:
+        """The step of the trunk at which this run branches off."""
+        return self.fork_step if self.trunk_step is None else self.trunk_step
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `run.json` holds them."""
@@ -135,4 +172,12 @@ class TrainSpec:
             others = tuple((name, folder) for name, folder in values.pop("others", ()))
             return cls(shape=kind(**dimensions), fork_steps=fork_steps, others=others, **values)
         except (KeyError, TypeError, ValueError) as error:
-            raise SpecError(f"run.json does not describe a run: {error}") from error
+            raise SpecError(f"this does not describe a run: {error!r}") from error
+
+
+def read_spec(path: Path) -> TrainSpec:
+    """What a run.json says is to be trained; RecordError, by name, when it says nothing usable."""
+    try:
+        return TrainSpec.from_dict(read_json(path))
+    except SpecError as error:
+        raise RecordError(f"{path}: {error}; delete it and run the same command again.") from error

@@ -8,10 +8,24 @@ from pathlib import Path
 
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
-from scalelab.studies.designs.schedules import DESIGN as SCHEDULES
-from scalelab.studies.designs.shape import DESIGN as SHAPE
+from scalelab.studies.designs import (
+    critical_batch,
+    overfitting,
+    parameters_data_compute,
+    schedules,
+    shape,
+)
 
-DESIGNS: dict[str, Design] = {design.name: design for design in (SHAPE, SCHEDULES)}
+DESIGNS: dict[str, Design] = {
+    design.name: design
+    for design in (
+        parameters_data_compute.DESIGN,
+        overfitting.DESIGN,
+        critical_batch.DESIGN,
+        shape.DESIGN,
+        schedules.DESIGN,
+    )
+}
 
 ALL = "kaplan"
 """The name under which all of them run with one budget."""

@@ -1,0 +1,128 @@
+"""A fit that knows how far it can be trusted beyond its runs: chosen, or checked, by back-test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scalelab.errors import FitError, Notice
+from scalelab.fitting.backtest import backtest, with_flops
+from scalelab.fitting.engine import fit
+from scalelab.fitting.observations import select
+from scalelab.fitting.result import Fit, Reach
+from scalelab.fitting.scores import Backtest, Candidate, Score
+from scalelab.laws import Law, get_law
+
+if TYPE_CHECKING:
+    import polars as pl
+
+WEIGHTS = (
+    *("frontier(0.05)", "frontier(0.025)"),
+    *("frontier(0.05)*flops^0.5", "frontier(0.025)*flops^0.5"),
+)
+"""What `fit_auto` weighs runs by. Runs far from the frontier obey other rules (too small to train,
+too short to settle) and pull a law off it: without weights the error at eight times the compute was
+two to three times as large (benchmarks/extrapolation.py)."""
+AUTO_LAWS = ("coupled", "chinchilla")
+_HOW = ("estimator", "delta", "raw", "above", "std", "falls")  # of `fit`: where the optimum is
+SHRINK = 0.5
+"""Part of the rolling cuts' error that is expected at the last one, whose runs are more, larger and
+nearer the law (measured: benchmarks/extrapolation.py)."""
+
+
+def fit_auto(
+    table: pl.DataFrame,
+    laws: Sequence[Law | str] = AUTO_LAWS,
+    *,
+    weights: Sequence[str | None] = WEIGHTS,
+    **options: Any,
+) -> Fit:
+    """The law and weighting that predict dearer runs best, fitted to all, with honest intervals.
+
+    Every law under every weighting is back-tested inside the table; the one with the least error
+    near the frontier is fitted to all runs, and its error beyond them widens its intervals (see
+    `Reach`). options: of `fit`; those that decide the optimum hold for the tests too. Where runs
+    are too few to be back-tested the first law and weighting that they allow are taken, and a
+    notice says so.
+    """
+    runs = with_flops(table)
+    why = FitError("no law was given to fit.")
+    how = {name: options[name] for name in _HOW if name in options}
+    named = [get_law(law) if isinstance(law, str) else law for law in laws]
+    candidates = [Candidate(law, weight, how) for weight in weights for law in named]
+    try:
+        tested = backtest(runs, candidates, draws=0, clusters=options.get("clusters", "auto"))
+    except FitError as error:
+        for one in (*candidates, *(Candidate(law, None, how) for law in named)):
+            try:
+                model = fit(one.law, runs, weights=one.weights, **options)
+            except FitError as refused:  # too few runs, or too few that the weights leave
+                why = refused
+                continue
+            notice = Notice("not-backtested", f"{error} {one} was taken without a test.")
+            return _noticed(model, notice)
+        raise why from None
+    for score in sorted(tested.scores.values(), key=lambda score: score.near_error):
+        law, weighting = score.candidate.law, score.candidate.weights
+        try:
+            model = fit(law, runs, weights=weighting, **options)
+        except FitError as refused:  # its weights leave too few runs in effect
+            why = refused
+            continue
+        return _with_reach(model, runs, score, tested)
+    raise why
+
+
+def checked(model: Fit, table: pl.DataFrame) -> Fit:
+    """The same fit with its own back-test: its record, and intervals that know of its error.
+
+    The back-test minimises what the fit did: its estimator, weights and clusters are taken over.
+    table: the one fitted. Where its runs are too few to be cut, the fit comes back as it was, with
+    a notice.
+    """
+    runs = with_flops(table)
+    used = model.estimator
+    how: dict[str, Any] = {
+        "estimator": used.name,
+        "delta": used.delta,
+        "raw": used.raw,
+        "above": used.above,
+        "falls": used.falls,
+    }
+    weights = used.weights or None
+    if weights and weights.startswith("1/"):  # 1/std^2
+        how["std"], weights = weights[2:-2], None
+    candidate = Candidate(model.law, weights, how)
+    by = model.intervals.by
+    clusters = "auto" if by in ("run", "trunk") else by
+    try:
+        tested = backtest(runs, [candidate], draws=0, clusters=clusters)
+    except FitError as error:
+        return _noticed(model, Notice("not-backtested", str(error)))
+    return _with_reach(model, runs, next(iter(tested.scores.values())), tested)
+
+
+def _with_reach(model: Fit, table: pl.DataFrame, score: Score, tested: Backtest) -> Fit:
+    runs, _ = select(table)
+    record = tested.to_dict()
+    reach = None
+    if np.isfinite(score.growth):
+        # The best of several looks better than it is: half of what all say is in its error.
+        every = np.array([other.growth**2 for other in tested.scores.values()])
+        growth = SHRINK * float(np.sqrt((score.growth**2 + np.nanmean(every)) / 2))
+        flops = runs["flops"].to_numpy()
+        per_nd = (
+            float(np.exp(np.log(flops / runs["params"] / runs["tokens"]).mean()))
+            if {"params", "tokens"} <= set(runs.columns)
+            else float("nan")
+        )
+        reach = Reach(float(flops.max()), per_nd, growth)
+    return replace(model, backtest=record, reach=reach)
+
+
+def _noticed(model: Fit, notice: Notice) -> Fit:
+    warnings = (*model.diagnosis.warnings, notice)
+    return replace(model, diagnosis=replace(model.diagnosis, warnings=warnings))

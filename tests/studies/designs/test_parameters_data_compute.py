@@ -1,0 +1,183 @@
+"""L(N), L(D), L(C): planted exponents are found, and only those of the paper agree with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import chinchilla, kaplan, ladder
+from planted_bench import planted_bench
+from planted_subsets import turning
+
+from scalelab.studies.conclusion import Conclusion
+from scalelab.studies.designs.parameters_data_compute import DESIGN, LEVELS
+from scalelab.studies.evidence import Evidence, Run
+from scalelab.training.spec import TrainSpec
+
+
+def power(exponent: float, scale: float) -> Any:
+    return lambda n, _d: float((scale / n) ** exponent)
+
+
+def of_data(exponent: float) -> Any:
+    return lambda _n, d: float((3e8 / d) ** exponent)
+
+
+def specs() -> list[TrainSpec]:
+    return [job.spec for job in DESIGN.plan(planted_bench(600.0)).jobs]
+
+
+def study(alpha_n: float, alpha_d: float, noise: float = 0.001) -> Conclusion:
+    """A ladder without any effect of data, and data-limited runs without any of size."""
+    evidence = Evidence(
+        own=turning(specs(), of_data(alpha_d), noise=noise),
+        ladder=ladder(power(alpha_n, 1e8), noise=noise, shared=noise),
+    )
+    return DESIGN.conclude(evidence)
+
+
+def verdicts(conclusion: Conclusion) -> dict[str, str]:
+    return {finding.check.name: finding.verdict for finding in conclusion.findings}
+
+
+# --- plan -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amount", [5.0, 60.0, 300.0, 3000.0])
+def test_a_plan_keeps_to_its_allowance_and_uses_a_larger_size_for_more(amount: float) -> None:
+    bench = planted_bench(amount)
+    plan = DESIGN.plan(bench)
+    assert bench.cost(plan.jobs) <= amount
+    assert bool(plan.jobs) or plan.left_out
+    assert len({job.spec.run for job in plan.jobs}) == len(plan.jobs)
+    assert DESIGN.plan(bench) == plan
+    more = DESIGN.plan(planted_bench(4 * amount))
+    sizes = [max((job.spec.shape.d_model for job in p.jobs), default=0) for p in (plan, more)]
+    assert sizes[0] <= sizes[1]
+
+
+def test_a_budget_in_flop_is_kept_too() -> None:
+    bench = planted_bench(1e14, "flop")
+    jobs = DESIGN.plan(bench).jobs
+    assert jobs
+    assert bench.cost(jobs) <= 1e14
+
+
+def test_the_data_sets_span_a_decade_and_a_half_and_the_runs_stop_by_themselves() -> None:
+    found = specs()
+    sets = [spec.unique_tokens for spec in found]
+    assert len(sets) >= LEVELS
+    assert np.log10(sets[-1] / sets[0]) >= 1.5
+    bench = planted_bench(600.0)
+    assert bench.ladder is not None
+    trunks = {job.spec.shape: job.spec for job in bench.ladder.jobs if job.spec.kind == "trunk"}
+    for spec in found:
+        trunk = trunks[spec.shape]
+        assert spec.patience > 0
+        assert spec.schedule == "constant"
+        assert spec.tokens <= trunk.tokens
+        assert (spec.lr, spec.seed, spec.curve_tokens, spec.batch_tokens) == (
+            trunk.lr,
+            trunk.seed,
+            trunk.curve_tokens,
+            trunk.batch_tokens,
+        )
+
+
+def test_too_small_a_budget_says_how_much_too_small() -> None:
+    plan = DESIGN.plan(planted_bench(0.5))
+    assert not plan.jobs
+    assert "times this design's budget" in plan.left_out[0]
+
+
+# --- conclusions ----------------------------------------------------------------------------------
+
+
+def test_the_papers_exponents_agree_with_the_paper() -> None:
+    found = study(0.076, 0.095)
+    assert verdicts(found)["alpha_N"] == "agrees"
+    assert verdicts(found)["alpha_D"] == "agrees"
+    assert found.numbers["alpha_params"].estimate.value == pytest.approx(0.076, abs=0.002)
+    assert found.numbers["alpha_unique_tokens"].estimate.value == pytest.approx(0.095, abs=0.002)
+
+
+def test_other_exponents_differ() -> None:
+    found = study(0.15, 0.2)
+    assert verdicts(found)["alpha_N"] == "differs"
+    assert verdicts(found)["alpha_D"] == "differs"
+    assert found.verdict == "differs"
+    assert found.statement.startswith("Differs from the paper")
+
+
+def test_noise_makes_it_undecided() -> None:
+    assert verdicts(study(0.076, 0.095, noise=0.15))["alpha_N"] == "cannot tell"
+
+
+def test_the_frontier_gives_the_exponent_of_compute() -> None:
+    # On the frontier of E = 0 and equal exponents both terms fall as C^-(alpha/2).
+    runs = ladder(chinchilla(0.0, 3.0, 6.0, 0.12, 0.12), noise=0.0, shared=0.0)
+    found = DESIGN.conclude(Evidence((), runs))
+    assert found.numbers["alpha_flops"].estimate.value == pytest.approx(0.06, abs=0.01)
+    # A batch far below the critical one leaves C as it is.
+    measured = {"B_star": 1e9, "alpha_B": 0.2}
+    least = DESIGN.conclude(Evidence((), runs, critical_batch=measured))
+    assert least.numbers["alpha_flops_min"].estimate.value == pytest.approx(
+        found.numbers["alpha_flops"].estimate.value, abs=1e-4
+    )
+
+
+def test_one_factor_alone_is_a_bottleneck_where_the_law_couples_them() -> None:
+    coupled = verdicts(DESIGN.conclude(Evidence((), ladder(kaplan(), noise=0.001, shared=0.001))))
+    assert coupled["size_where_data_is_short"] == "agrees"
+    assert coupled["data_where_size_is_short"] == "agrees"
+    apart = ladder(lambda n, d: 20 * n**-0.07 * d**-0.07, noise=0.001, shared=0.001)
+    free = DESIGN.conclude(Evidence((), apart))
+    ratio = free.numbers["size_where_data_is_short"].estimate
+    assert ratio.low < 1 < ratio.high
+    assert ratio.value == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_run_that_has_not_turned_is_shown_and_not_fitted() -> None:
+    law = of_data(0.095)
+    early = turning(specs()[:1], lambda n, d: 3 * law(n, d), stop=False)
+    runs = [*early, *turning(specs()[1:], law)]
+    found = DESIGN.conclude(Evidence(runs))
+    assert found.numbers["alpha_unique_tokens"].estimate.value == pytest.approx(0.095, abs=0.005)
+    picture = next(p for p in found.pictures if p.paper == "figure 1, middle")
+    assert [series.mark for series in picture.series[:2]] == ["point", "hollow"]
+
+
+def failed(run: Run) -> Run:
+    return replace(run, result={**(run.result or {}), "status": "diverged", "loss": None})
+
+
+def test_missing_runs_say_why_and_raise_nothing() -> None:
+    runs = ladder(kaplan())
+    own = turning(specs(), of_data(0.095))
+    unended = [replace(run, result=None) for run in own]
+    for evidence in (
+        Evidence(()),
+        Evidence([failed(run) for run in own], [failed(run) for run in runs]),
+        Evidence(unended, runs),
+        Evidence(own[:2], [run for run in runs if run.params == runs[0].params]),
+    ):
+        found = DESIGN.conclude(evidence)
+        assert found.verdict in ("cannot tell", "differs")
+        assert all(f.estimate is not None or f.why for f in found.findings)
+        assert found.statement
+
+
+def test_pictures_are_those_of_the_paper() -> None:
+    found = study(0.076, 0.095)
+    assert [picture.paper for picture in found.pictures] == [
+        "figure 1, right",
+        "figure 1, middle",
+        "figure 1, left",
+        "figure 4, left",
+    ]
+    for picture in found.pictures:
+        for series in picture.series:
+            assert len(series.x) == len(series.y) > 0
+            assert np.isfinite(series.y).all()

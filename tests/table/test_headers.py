@@ -1,0 +1,147 @@
+"""Titles under tools' prefixes and with units beside them; expressions for what they do not say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from scalelab.errors import TableError
+from scalelab.table import RUN_COLUMNS, read_runs
+from scalelab.table.expressions import parse
+from scalelab.table.headers import factor, names
+
+COLUMNS = {column.name: column for column in RUN_COLUMNS}
+
+
+@pytest.mark.parametrize(
+    ("title", "column"),
+    [
+        ("config.n_params", "params"),
+        ("config/n_params", "params"),
+        ("config.n_params.value", "params"),
+        ("config.model.n_layer", "n_layer"),
+        ("Summary.val_loss", "loss"),
+        ("summary/val/loss", "loss"),
+        ("summary.eval.loss", "loss"),
+        ("metrics.val_loss", "loss"),
+        ("throughput/total_tokens", "tokens"),
+        ("loss (nats/token)", "loss"),
+        ("val_loss_nats", "loss"),
+        ("Training compute (FLOP)", "flops"),
+        (" tokens ", "tokens"),
+    ],
+)
+def test_titles_that_are_names(title: str, column: str) -> None:
+    assert names(title, COLUMNS[column])
+
+
+@pytest.mark.parametrize(
+    ("title", "column"),
+    [
+        ("train/loss", "loss"),
+        ("training/loss", "loss"),
+        ("train_loss", "loss"),
+        ("loss (bits/byte)", "loss"),
+        ("params (M)", "params"),
+        ("config.lr", "params"),
+        ("optimizer.params", "params"),
+    ],
+)
+def test_titles_that_are_not(title: str, column: str) -> None:
+    assert not names(title, COLUMNS[column])
+
+
+@pytest.mark.parametrize(
+    ("title", "column", "by"),
+    [
+        ("compute (PF-days)", "flops", 8.64e19),
+        ("pf_days", "flops", 8.64e19),
+        ("pf_days", "flops_exact", None),
+        ("total_gflops", "flops", 1e9),
+        ("flops (EFLOP)", "flops", 1e18),
+        ("tflops", "flops", None),  # may be a rate
+        ("achieved_tflops", "flops", None),
+        ("compute_flop", "flops", None),
+        ("tokens (1e9)", "tokens", 1e9),
+        ("config.params_M", "params", 1e6),
+        ("DB", "tokens", None),
+        ("loss (M)", "loss", None),
+    ],
+)
+def test_units_in_titles(title: str, column: str, by: float | None) -> None:
+    assert factor(title, COLUMNS[column]) == by
+
+
+BASE = {"params": [1e6, 2e6], "tokens": [2e7, 4e7], "loss": [3.0, 2.8]}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "cells", "expected"),
+    [
+        ("loss", "ln(ppl)", {"ppl": [math.exp(3.0), math.exp(2.8)]}, BASE["loss"]),
+        ("loss", "exp(x)", {"x": [math.log(3.0), math.log(2.8)]}, BASE["loss"]),
+        ("params", "10^lg", {"lg": [6.0, math.log10(2e6)]}, BASE["params"]),
+        ("loss", "bpb*0.5*bytes", {"bpb": [1.5, 1.4], "bytes": [4, 4]}, BASE["loss"]),
+        ("tokens", "kb/1e3", {"kb": ["2e10", "40,000,000,000"]}, BASE["tokens"]),
+        ("loss", "val/x*2", {"val/x": [1.5, 1.4]}, BASE["loss"]),
+    ],
+)
+def test_an_expression_brings_a_column_to_our_unit(
+    name: str, source: str, cells: dict[str, list[object]], expected: list[float]
+) -> None:
+    rest = {key: value for key, value in BASE.items() if key != name}
+    table = read_runs({**rest, **cells}, columns={name: source})
+    assert table.frame[name].to_list() == pytest.approx(expected)
+    assert f"{name} <- {source}" in table.summary()
+
+
+@pytest.mark.parametrize("text", ["x*y", "ln(y)", "y", "x*", "10^", "3*4", "x**2"])
+def test_expressions_that_name_nothing_are_refused(text: str) -> None:
+    with pytest.raises(TableError):
+        parse(text, ["x"], "runs.csv")
+
+
+def test_a_cell_with_a_unit_under_a_title_with_one_is_refused() -> None:
+    with pytest.raises(TableError, match=r"Params \(M\) is '1M': .* its unit being told already"):
+        read_runs({"Params (M)": ["1M", "2M"], "D": [2e7, 4e7], "loss": [3.0, 2.8]})
+
+
+@pytest.mark.parametrize(
+    ("title", "advice"),
+    [
+        ("val_ppl", "ln(val_ppl)"),
+        ("loss_bpb", "loss_bpb*0.693147*BYTES"),
+        ("loss (bits/byte)", "'loss (bits/byte)*0.693147*BYTES'"),
+        ("log_loss", "exp(log_loss)"),
+        ("loss_c4_val", "--column loss=loss_c4_val"),
+        ("train_loss", "of training, not held out"),
+    ],
+)
+def test_a_loss_that_is_not_taken_is_told_how_to_give(title: str, advice: str) -> None:
+    with pytest.raises(TableError) as caught:
+        read_runs({"N": [1e6, 2e6], "D": [2e7, 4e7], title: [3.0, 2.8]})
+    assert advice in str(caught.value)
+
+
+def test_ids_are_the_first_column_that_can_be() -> None:
+    table = read_runs({**BASE, "name": ["s", "s"], "run_id": ["x", "y"]})
+    assert table.mapping["run"] == "run_id"
+    assert "run" not in read_runs({**BASE, "name": ["s", "s"]}).mapping
+    with pytest.raises(TableError, match="ids are unique"):
+        read_runs({**BASE, "run_id": ["x", "x"], "tokens": [2e7, 2e7]})
+
+
+def test_active_and_total_parameters_are_two_things() -> None:
+    with pytest.raises(TableError, match="active_params, total_params could each be params"):
+        read_runs({**BASE, "active_params": [1e6, 2e6], "total_params": [4e6, 8e6]} | {
+            "params": [None, None]})  # fmt: skip
+
+
+def test_a_data_set_passed_over_several_times_is_not_d() -> None:
+    runs = {"N": [1e6, 2e6], "dataset_tokens": [2e7, 4e7], "loss": [3.0, 2.8]}
+    assert read_runs(runs).mapping["tokens"] == "dataset_tokens"
+    table = read_runs({**runs, "epochs": [4, 1]})
+    assert table.frame["tokens"].to_list() == [8e7, 4e7]
+    assert table.frame["unique_tokens"].to_list() == [2e7, 4e7]
+    assert "repeated-data" in {notice.code for notice in table.notices}
