@@ -160,8 +160,8 @@ def plan(bench: Bench) -> Plan:
     smallest = format_count(24 * WIDTHS_DEPTH_ALONE[0] ** 2)
     return Plan(
         left_out=(
-            f"shapes: even models of {smallest} parameters at {len(RATES)} rates each cost more than "
-            f"{bench.allowance}; a larger budget compares them",
+            f"shapes: even models of {smallest} parameters at {len(RATES)} rates each cost more "
+            f"than {bench.allowance}; a larger budget compares them",
         )
     )
 
