@@ -43,7 +43,7 @@ def study(law: Law, noise: float = 0.003, amount: float = 600.0, seed: int = 0) 
 
 
 def concluded(runs: list[Run], noise: float = 0.004) -> Conclusion:
-    return conclude(Evidence(runs, replicates=replicates(noise), left_out=("something",)))
+    return conclude(Evidence(runs, replicates=replicates(noise)))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -110,7 +110,6 @@ def test_a_flat_truth_agrees_and_says_what_falls_off() -> None:
     assert rise.low <= true <= rise.high
     compute = found.numbers["compute_aspect"].estimate
     assert compute.value == pytest.approx((1 + rise.value) ** 20)
-    assert found.left_out == ("something",)
     assert [picture.name for picture in found.pictures] == [
         "shape-aspect",
         "shape-heads",

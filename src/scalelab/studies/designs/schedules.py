@@ -197,8 +197,6 @@ def conclude(evidence: Evidence) -> Conclusion:
             DESIGN.title,
             f"{phrase('cannot tell')} whether the schedule matters: {why}.",
             [Finding(SPREAD, None, why), Finding(CONSTANT, None, why)],
-            notices=evidence.notices,
-            left_out=evidence.left_out,
         )
     level = evidence.level
     between = spread(*tuned.only(decaying), level)
@@ -228,8 +226,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         findings,
         numbers,
         [*_rates_and_sums(groups), _compared(tuned, level)],
-        (*evidence.notices, *not_bracketed(tuned, str)),
-        evidence.left_out,
+        not_bracketed(tuned, str),
     )
 
 

@@ -226,8 +226,6 @@ def conclude(evidence: Evidence) -> Conclusion:
             DESIGN.title,
             f"{phrase('cannot tell')} whether shape matters little: {why}.",
             [Finding(CHECKS["aspect"], None, why)],
-            notices=evidence.notices,
-            left_out=evidence.left_out,
         )
     base = max(groups, key=lambda s: len(set(_distinct(variants(s), tuple(CHECKS))) & set(groups)))
     tuned = _at_one_size(tuned, base)
@@ -245,8 +243,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         findings,
         _numbers(dict(zip(found, findings, strict=True)), found, tuned, evidence.level),
         [_picture(axis, s, tuned, evidence.level) for axis, s in found.items() if len(s) > 1],
-        (*evidence.notices, *not_bracketed(tuned, _tip)),
-        evidence.left_out,
+        not_bracketed(tuned, _tip),
     )
 
 
