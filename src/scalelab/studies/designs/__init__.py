@@ -12,6 +12,7 @@ from scalelab.studies.designs import (
     critical_batch,
     overfitting,
     parameters_data_compute,
+    transfer,
 )
 
 DESIGNS: dict[str, Design] = {
@@ -20,6 +21,7 @@ DESIGNS: dict[str, Design] = {
         parameters_data_compute.DESIGN,
         overfitting.DESIGN,
         critical_batch.DESIGN,
+        transfer.DESIGN,
     )
 }
 
