@@ -15,6 +15,7 @@ from scalelab.studies.designs import (
     parameters_data_compute,
     schedules,
     shape,
+    transfer,
 )
 
 DESIGNS: dict[str, Design] = {
@@ -25,6 +26,7 @@ DESIGNS: dict[str, Design] = {
         learning_curves.DESIGN,
         critical_batch.DESIGN,
         shape.DESIGN,
+        transfer.DESIGN,
         schedules.DESIGN,
     )
 }
