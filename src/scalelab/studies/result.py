@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from scalelab.errors import Notice
+from scalelab.studies.conclusion import Conclusion
 
 if TYPE_CHECKING:
     import polars as pl
@@ -79,6 +80,7 @@ class StudyResult:
     conventions: what ``params``, ``flops``, ``tokens``, ``loss`` count, by name of the column.
     savings: ``tokens_trained`` and ``tokens_if_separate`` of the stable trunk, in tokens.
     command: the command line that reproduces the study.
+    conclusions: of its designs, in their order.
     """
 
     name: str
@@ -97,3 +99,9 @@ class StudyResult:
     machine: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     command: str = ""
+    conclusions: tuple[Conclusion, ...] = ()
+
+    @property
+    def has_ladder(self) -> bool:
+        """Whether it has a base ladder to report: a study of designs may do without."""
+        return not self.conclusions or bool(self.fits or self.held_out or self.curves.height)
