@@ -264,6 +264,19 @@ def test_equal_labels_share_a_colour_and_a_reference_is_in_ink() -> None:
     assert len({symbol for _, _, symbol in found.entries}) == 3  # joined points, ring, dashes twice
 
 
+def test_what_has_no_label_has_one_colour_and_no_entry() -> None:
+    x, y = [1.0, 2.0], [1.0, 2.0]
+    bare, line, law = (
+        Series(x, y),
+        Series(x, y, mark="line"),
+        Series(x, y, mark="dashed", label="a"),
+    )
+    found = keys(strokes(picture(bare, line, law, Series(x, y, label="b"))))
+    first, same, ink, b = (int(key or 0) % COLOURS for key in found.key)
+    assert (first, same, ink, b) == (1, 1, 0, 2)
+    assert [label for _, label, _ in found.entries] == ["a", "b"]
+
+
 def test_the_legend_lists_each_label_once() -> None:
     (legend,) = legends(PICTURES[0])
     assert [" ".join(words) for words in label_of(legend).values()] == [

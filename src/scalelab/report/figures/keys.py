@@ -57,13 +57,11 @@ def keys(strokes: Sequence[Stroke]) -> Keys:
     dashed = [name for name in names if all(s.mark == "dashed" for s in _of(strokes, name))]
     inks = {*ramped, *[name for name in dashed if name not in ramped][:1]}
     listed = [name for name in names if name not in ramped or len(ramped) <= _MOST_RAMPED]
-    colour = {name: next(free_inks if name in inks else free_hues) for name in listed}
-    nameless = next(free_hues)
+    coloured = dict.fromkeys(s.label for s in strokes if s.label in listed or _is_nameless(s))
+    colour = {name: next(free_inks if name in inks else free_hues) for name in coloured}
     key = [
-        None
-        if stroke.level is not None or _is_plain(stroke)
-        else colour.get(stroke.label, nameless)
-        for stroke in strokes
+        colour[s.label] if s.level is None and (s.label or _is_nameless(s)) else None
+        for s in strokes
     ]
     return Keys(key, [(colour[name], name, _symbol(strokes, name)) for name in listed])
 
@@ -72,8 +70,9 @@ def _of(strokes: Sequence[Stroke], name: str) -> list[Stroke]:
     return [stroke for stroke in strokes if stroke.label == name]
 
 
-def _is_plain(stroke: Stroke) -> bool:
-    return stroke.mark == "dashed" and not stroke.label
+def _is_nameless(stroke: Stroke) -> bool:
+    """Whether it has a hue of its own without a label; a plain dashed line is a style."""
+    return not stroke.label and stroke.level is None and stroke.mark != "dashed"
 
 
 def _symbol(strokes: Sequence[Stroke], name: str) -> str:
