@@ -63,9 +63,9 @@ class Trainer:
         if spec.kind == "trunk":
             self.curve_steps.add(spec.last_step)  # a trunk's loss at constant rate
         self.stopping = EarlyStopping(spec.patience) if spec.patience else None
-        self.autocast = (
-            torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-        )
+        # Under autocast cuDNN's recurrent layers run in float16, which needs a scaled loss.
+        bfloat16 = device.type == "cuda" and not isinstance(spec.shape, RecurrentShape)
+        self.autocast = torch.autocast("cuda", dtype=torch.bfloat16) if bfloat16 else nullcontext()
         self.step, self.seconds = 0, 0.0
         self._load()
 
