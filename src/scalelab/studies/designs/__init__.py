@@ -10,6 +10,7 @@ from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
+    efficiency,
     learning_curves,
     parameters_data_compute,
 )
@@ -19,6 +20,7 @@ DESIGNS: dict[str, Design] = {
     for design in (
         parameters_data_compute.DESIGN,
         learning_curves.DESIGN,
+        efficiency.DESIGN,
         critical_batch.DESIGN,
     )
 }
