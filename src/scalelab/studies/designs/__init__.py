@@ -12,16 +12,24 @@ from scalelab.studies.designs import (
     critical_batch,
     efficiency,
     learning_curves,
+    overfitting,
     parameters_data_compute,
+    schedules,
+    shape,
+    transfer,
 )
 
 DESIGNS: dict[str, Design] = {
     design.name: design
     for design in (
         parameters_data_compute.DESIGN,
+        overfitting.DESIGN,
         learning_curves.DESIGN,
         efficiency.DESIGN,
         critical_batch.DESIGN,
+        shape.DESIGN,
+        transfer.DESIGN,
+        schedules.DESIGN,
     )
 }
 
