@@ -10,6 +10,7 @@ from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
+    efficiency,
     learning_curves,
     overfitting,
     parameters_data_compute,
@@ -24,6 +25,7 @@ DESIGNS: dict[str, Design] = {
         parameters_data_compute.DESIGN,
         overfitting.DESIGN,
         learning_curves.DESIGN,
+        efficiency.DESIGN,
         critical_batch.DESIGN,
         shape.DESIGN,
         transfer.DESIGN,
