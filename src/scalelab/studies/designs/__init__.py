@@ -10,6 +10,7 @@ from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
+    embedding,
     overfitting,
     parameters_data_compute,
     transfer,
@@ -22,6 +23,7 @@ DESIGNS: dict[str, Design] = {
         overfitting.DESIGN,
         critical_batch.DESIGN,
         transfer.DESIGN,
+        embedding.DESIGN,
     )
 }
 
