@@ -540,27 +540,6 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ("fit", "RUNS"),
-        ("fit runs.csv --draws many", "--draws"),
-        ("fit runs.csv --estimator magic", "--estimator"),
-        ("fit runs.csv --no-such-flag", "--no-such-flag"),
-        ("isoflop sweeps.csv --method magic", "--method"),
-        ("backtest runs.csv --ratio wide", "--ratio"),
-    ],
-)
-def test_words_that_are_no_command_are_named_with_exit_code_2(
-    scalelab: Command, words: str, named: str
-) -> None:
-    code, out, err = scalelab(*words.split())
-    assert code == 2
-    assert out == ""
-    assert named in err
-    assert "Traceback" not in err
-
-
 def test_a_fit_that_fails_writes_nothing(scalelab: Command) -> None:
     assert scalelab("fit", "few.csv", "--out", "fit.json")[0] == 2
     assert not Path("fit.json").exists()

@@ -123,6 +123,49 @@ def test_a_branch_whose_fork_is_gone_says_what_to_delete(tmp_path: Path) -> None
     assert f"Delete {tmp_path / 'trunk'} and run the same" in failures[branch.spec.run]
 
 
+def test_a_branch_with_another_batch_waits_for_the_trunks_own_step(tmp_path: Path) -> None:
+    trunk, branch, *_ = tree(None)
+    fork = branch.spec.fork_step
+    half = replace(
+        branch.spec,
+        run="half",
+        batch_tokens=32,
+        steps=4 * fork,
+        fork_step=2 * fork,
+        trunk_step=fork,
+    )
+
+    def play(folder: Path) -> list[Event]:
+        if folder.name == "trunk":
+            fake_checkpoint(tmp_path, "trunk", fork)
+        return [finish(folder)]
+
+    jobs = [trunk, Job(half, 1.0)]
+    failures, order = scripted(tmp_path, jobs, 1, play, Memory())
+    assert (failures, order) == ({}, ["trunk", "half"])
+
+    (tmp_path / "half" / "result.json").unlink()
+    failures, order = scripted(tmp_path, jobs, 1, play, Memory())
+    assert order == [], "the checkpoint went when the branch had ended"
+    assert f"the checkpoint at step {fork} is gone" in failures["half"]
+
+
+def test_a_diverged_trunk_counts_in_the_branchs_steps(tmp_path: Path) -> None:
+    trunk, branch, *_ = tree(None)
+    fork = branch.spec.fork_step
+    half = replace(branch.spec, run="half", batch_tokens=32, fork_step=2 * fork, trunk_step=fork)
+
+    def play(folder: Path) -> list[Event]:
+        values = {"run": folder.name, "status": "diverged", "steps": 5, "batch_tokens": 64}
+        write_json(folder / "result.json", values)
+        return [Event("end", folder, status="diverged")]
+
+    scripted(tmp_path, [trunk, Job(half, 1.0)], 1, play, Memory())
+    values = result(tmp_path, "half")
+    assert values is not None
+    assert (values["run"], values["steps"], values["batch_tokens"]) == ("half", 10, 32)
+
+
 def test_what_has_ended_is_not_started_again(tmp_path: Path) -> None:
     jobs = alone(1, 2)
     scripted(tmp_path, jobs, 2, lambda folder: [finish(folder)], Memory())

@@ -8,11 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_runs import tiny
 
+from scalelab.counting import flops_per_token
 from scalelab.errors import RecordError
-from scalelab.execution.study import curve_table, locked, register, result, run_table, specs
+from scalelab.execution.study import (
+    curve_table,
+    locked,
+    read_run,
+    register,
+    result,
+    run_table,
+    specs,
+)
+from scalelab.studies.evidence import CURVE_SCHEMA, NOISE_SCHEMA
+from scalelab.training.records import write_json
 
 TRUNK = tiny(
     None, "trunk", steps=40, kind="trunk", stop_step=30, fork_steps=(15, 30), curve_points=0
@@ -20,6 +32,7 @@ TRUNK = tiny(
 SHORT = tiny(None, "short", steps=20, trunk="trunk", fork_step=15)
 LONG = tiny(None, "long", steps=40, trunk="trunk", fork_step=30)
 ALONE = tiny(None, "alone", steps=40)
+SHAPE_OF_480 = replace(TRUNK.shape, context=48)
 RUNS = (TRUNK, SHORT, LONG, ALONE)
 
 
@@ -96,6 +109,57 @@ def test_a_line_that_is_no_record_is_skipped(study: Path, line: str) -> None:
 def test_a_diverged_curve_holds_null_where_the_loss_was_not_finite(study: Path) -> None:
     write_lines(study / "alone" / "evals.jsonl", '{"step": 5, "tokens": 320, "loss": null}\n')
     assert [row["loss"] for row in curve(study, "alone")] == [None]
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+def test_a_run_that_has_not_begun_is_empty(study: Path) -> None:
+    values, points, noise, positions = read_run(study, ALONE)
+    assert values is None
+    assert points.schema == CURVE_SCHEMA
+    assert noise.schema == NOISE_SCHEMA
+    assert (points.height, noise.height, positions.shape) == (0, 0, (0,))
+
+
+def test_what_a_run_has_left_is_read(study: Path) -> None:
+    folder = study / "short"
+    write_lines(
+        folder / "noise.jsonl",
+        {"step": 16, "signal": 0.5, "noise": 30.0}, {"step": 20, "signal": None, "noise": None},
+    )  # fmt: skip
+    write_json(folder / "result.json", {"run": "short", "status": "finished", "loss": 3.4})
+    write_json(folder / "positions.json", {"loss": [4.0, 3.0, None]})
+    values, points, noise, positions = read_run(study, SHORT)
+    assert values == {"run": "short", "status": "finished", "loss": 3.4}
+    assert points.schema == CURVE_SCHEMA
+    assert points["step"].to_list() == [4, 15, 17, 20], "its trunk's part first"
+    assert points["lr"].to_list() == [0.002, 0.010, 0.016, 0.020]
+    per_token = flops_per_token(SHORT.shape)
+    assert points["flops"].to_list() == [per_token * 64 * step for step in (4, 15, 17, 20)]
+    assert noise.schema == NOISE_SCHEMA
+    assert noise.rows() == [(16, 0.5, 30.0), (20, None, None)]
+    np.testing.assert_array_equal(positions, [4.0, 3.0, np.nan])
+
+
+def test_positions_count_when_the_run_has_ended(study: Path) -> None:
+    write_json(study / "short" / "positions.json", {"loss": [4.0]})
+    assert len(read_run(study, SHORT).positions) == 0
+    write_json(study / "short" / "result.json", {"run": "short"})
+    assert read_run(study, SHORT).positions.tolist() == [4.0]
+
+
+def test_a_branch_with_another_batch_takes_the_trunks_curve_by_tokens(study: Path) -> None:
+    # 480 tokens of the branch a step; the trunk has processed 960 at its step 15.
+    wide = replace(SHORT, run="wide", batch_tokens=480, shape=SHAPE_OF_480, fork_step=2,
+                   trunk_step=15)  # fmt: skip
+    register(study, wide)
+    write_lines(study / "wide" / "evals.jsonl", {"step": 3, "tokens": 1440, "loss": 3.0})
+    points = read_run(study, wide).curve
+    assert points["tokens"].to_list() == [256, 960, 1440]
+    assert points["step"].to_list() == [4, 15, 3], "each in its own steps"
+    rows = curve_table(study, [wide], {"wide": 1.0})
+    assert rows["loss"].to_list() == [5.0, 4.0, 3.0]
 
 
 def test_run_table_has_a_row_for_every_run_but_trunks(study: Path) -> None:

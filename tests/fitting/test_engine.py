@@ -11,7 +11,7 @@ from ladders import ladder
 
 from scalelab.errors import FitError, InputError, SpecError
 from scalelab.fitting import fit
-from scalelab.laws import get_law
+from scalelab.laws import Law, custom_law, get_law
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 90, math.nan])
@@ -123,3 +123,51 @@ def test_the_table_given_is_not_changed() -> None:
     before = table.clone()
     fit("chinchilla", table, draws=100)
     assert table.equals(before)
+
+
+# --- what no fit can describe -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        get_law("chinchilla").restrict({"E": 90.0}),
+        get_law("chinchilla").restrict(bounds={"E": (80.0, 90.0)}),
+        get_law("power").restrict({"E": 90.0}),
+        custom_law("90 + A / N^alpha"),
+    ],
+)
+def test_a_floor_above_every_run_is_refused(law: Law) -> None:
+    with pytest.raises(FitError, match=r"is at least [89]0 everywhere, and every run lies below"):
+        fit(law, ladder(), draws=100)
+
+
+def test_a_law_that_can_fall_below_its_constant_is_not_refused() -> None:
+    table = ladder()
+    highest = float(table["loss"].to_numpy().max())
+    found = fit(custom_law(f"{highest + 1} - A * N^alpha"), table, draws=100)
+    assert found.values["A"] > 0
+
+
+def test_one_wild_run_widens_no_interval() -> None:
+    """Huber's fit does not follow it, so its noise is not that of the others."""
+    clean = ladder(sizes=6, data=6, within=0.003).drop("trunk")
+    wild = clean.with_columns(
+        loss=pl.when(pl.int_range(pl.len()) == 8).then(1.6 * pl.col("loss")).otherwise("loss")
+    )
+    one, two = (fit("chinchilla", table, draws=200) for table in (clean, wild))
+    for name in ("E", "alpha", "beta"):
+        before, after = (f.parameters[name].high - f.parameters[name].low for f in (one, two))
+        assert after < 2.5 * before, name
+    assert two.noise[1] < 2.5 * one.noise[1]
+    assert "outliers" in [notice.code for notice in two.diagnosis.warnings]
+
+
+def test_two_sizes_leave_no_interval_of_what_they_cannot_tell_apart() -> None:
+    found = fit("chinchilla", ladder(sizes=2, data=8).drop("trunk"), draws=100)
+    for name in ("E", "A", "alpha"):
+        assert found.parameters[name].high == math.inf, name
+        assert found.parameters[name].low == next(
+            p.low for p in found.law.parameters if p.name == name
+        )
+    assert {"E", "A", "alpha"} <= set(found.diagnosis.lost)

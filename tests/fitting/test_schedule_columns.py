@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalelab.errors import FitError
+from scalelab.fitting import fit
 from scalelab.fitting.schedules import DROPS, annealing_area, schedule_columns
 from scalelab.laws import Array, get_law
 
@@ -217,3 +218,17 @@ def test_no_steps_are_refused() -> None:
 def test_columns_are_numbers_and_lists_of_numbers() -> None:
     table = schedule_columns(schedules(1000)["cosine"], np.array([200, 1000]))
     assert table.dtypes == [pl.Float64, pl.Float64, *([pl.List(pl.Float64)] * 3)]
+
+
+def test_curves_whose_area_is_below_zero_are_fitted() -> None:
+    """Areas that count the warm-up, as some logs do, begin below zero; the law comes back."""
+    rates = [1e-3 * (1 - 0.9 * share * np.arange(2000) / 2000) for share in (0.0, 0.5, 1.0)]
+    at = np.geomspace(100, 2000, 12).astype(int)
+    table = pl.concat(schedule_columns(rate, at) for rate in rates)
+    table = table.with_columns(pl.col("annealing") - 0.1)
+    assert table["annealing"].to_numpy().min() < 0
+    planted = {"L_0": 2.5, "A": 0.6, "alpha": 0.5, "C": 0.3}
+    law = get_law("annealing")
+    loss = law.loss(planted, **{name: table[name].to_numpy() for name in law.inputs})
+    found = fit(law, table.with_columns(loss=loss), draws=100)
+    assert found.values == pytest.approx(planted, rel=1e-6)

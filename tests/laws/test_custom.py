@@ -366,3 +366,31 @@ def test_a_function_needs_inputs_and_parameters() -> None:
         custom_law(chinchilla_of_ones_own, ["E"])
     with pytest.raises(SpecError, match="has inputs params and parameters none"):
         custom_law(chinchilla_of_ones_own, inputs=["params"])
+
+
+# --- formulas that hold somewhere ---------------------------------------------------------------
+
+
+def test_a_formula_may_hold_for_large_inputs_alone() -> None:
+    """Its coefficients are found linear, and its planted values come back."""
+    law = custom_law("E + A / (N - 1e8)^alpha")
+    assert law.linear == ("E", "A")
+    N = np.geomspace(2e8, 1e11, 20)
+    table = pl.DataFrame({"params": N, "loss": 1.7 + 400 / (N - 1e8) ** 0.34})
+    found = fit(law, table, draws=DRAWS)
+    assert found.values == pytest.approx({"E": 1.7, "A": 400, "alpha": 0.34}, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "count"),
+    [("E + A / N^alpha + log(D - 1e15)", "30 of 30"), ("E + A * sqrt(1e7 - N)", "10 of 30")],
+)
+def test_a_formula_that_is_no_number_at_the_runs_names_one(formula: str, count: str) -> None:
+    with pytest.raises(SpecError, match=f"not a positive number at {count} runs") as raised:
+        fit(custom_law(formula), noisy(), draws=DRAWS)
+    assert "one has params = " in str(raised.value)
+
+
+def test_a_formula_that_is_a_number_nowhere_is_refused_at_once() -> None:
+    with pytest.raises(SpecError, match="nowhere finite"):
+        custom_law("log(-N) * A")

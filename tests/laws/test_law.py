@@ -401,13 +401,14 @@ def test_a_start_of_a_law_that_says_none_is_asked_for() -> None:
 # --- inputs as they are -------------------------------------------------------------------------
 
 
-def test_a_raw_input_may_be_zero_and_not_below() -> None:
+def test_a_raw_input_may_be_zero_and_a_signed_one_below() -> None:
+    """An annealing area that counts the warm-up begins below zero."""
     law = get_law("annealing")
     values = {"L_0": 2.5, "A": 0.6, "alpha": 0.5, "C": 0.3}
-    found = law.loss(values, lr_sum=4.0, annealing=np.array([0.0, 1.0]))
-    np.testing.assert_allclose(found, [2.8, 2.5], rtol=1e-14)
-    with pytest.raises(SpecError, match=r"annealing is -1\.0"):
-        law.loss(values, lr_sum=4.0, annealing=-1.0)
+    found = law.loss(values, lr_sum=4.0, annealing=np.array([0.0, 1.0, -1.0]))
+    np.testing.assert_allclose(found, [2.8, 2.5, 3.1], rtol=1e-14)
+    with pytest.raises(SpecError, match="annealing is nan"):
+        law.loss(values, lr_sum=4.0, annealing=np.nan)
     with pytest.raises(SpecError, match=r"lr_sum is 0\.0; law annealing needs positive"):
         law.loss(values, lr_sum=0.0, annealing=0.0)
 

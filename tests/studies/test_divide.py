@@ -197,3 +197,16 @@ def spender_flop() -> Design:
         return Plan(bench.largest(make, BATCH, 1e11) or ())
 
     return replace(spender("f", 3.0), plan=plan)
+
+
+def test_a_design_sees_what_is_planned_already() -> None:
+    seen: list[set[str]] = []
+
+    def plan(bench: Bench) -> Plan:
+        seen.append({job.spec.run for job in bench.planned})
+        return Plan(bench.planned)
+
+    later = replace(spender("b", 1.0), plan=plan)
+    found = divided(StudyPlan(), [spender("a", 1.0), later], bench(), *spend(1000.0, "seconds"))
+    assert {"a-0", "a-1"} <= seen[0]
+    assert set(found.runs["b"]) == seen[0] == set(found.jobs)

@@ -74,7 +74,7 @@ class _Queue:
         if any(step > 0 for _, step in checkpoints(self.study / job.spec.run / "checkpoint")):
             return True
         forks = checkpoints(self.study / trunk / "checkpoint")
-        return any(step == job.spec.trunk_at for _, step in forks)
+        return any(step == job.spec.forks_at for _, step in forks)
 
     def next(self) -> Job | None:
         ready = [job for job in self.pending if self.ready(job)]
@@ -120,7 +120,7 @@ def _why_not_ready(study: Path, spec: TrainSpec) -> str:
     if result(study, str(spec.trunk)) is None:
         return f"its trunk {spec.trunk} did not get that far"
     return (
-        f"its trunk {spec.trunk} has ended and the checkpoint at step {spec.trunk_at} is gone. "
+        f"its trunk {spec.trunk} has ended and the checkpoint at step {spec.forks_at} is gone. "
         f"Delete {trunk} and run the same command again."
     )
 
@@ -147,8 +147,16 @@ def _settle_branches(queue: _Queue, observer: Observer) -> None:
         trunk = None if job.spec.trunk is None else result(queue.study, job.spec.trunk)
         if trunk is not None and trunk["status"] == "diverged" and not queue.ready(job):
             queue.pending.remove(job)
-            own = {"run": job.spec.run, "trunk": job.spec.trunk, "seconds": 0.0}
-            write_json(queue.study / job.spec.run / "result.json", trunk | own)
+            spec = job.spec
+            own = {
+                "run": spec.run,
+                "trunk": spec.trunk,
+                "batch_tokens": spec.batch_tokens,
+                # Where the trunk diverged, in the branch's steps.
+                "steps": trunk["steps"] * spec.fork_step // max(1, spec.forks_at),
+                "seconds": 0.0,
+            }
+            write_json(queue.study / spec.run / "result.json", trunk | own)
             observer.ended(job, "diverged", f"with its trunk at step {trunk['steps']}")
 
 

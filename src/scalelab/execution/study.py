@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -124,43 +124,28 @@ def run_table(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def curve_table(
-    study: Path, runs: Iterable[TrainSpec], flops: dict[str, float], *, trunks: bool = False
-) -> pl.DataFrame:
+def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float]) -> pl.DataFrame:
     """Learning curves, long form: held-out loss at log-spaced steps, and what training logged.
 
     A branch's curve begins with its trunk's. flops: training FLOP per token of each run. `loss` is
-    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before. trunks:
-    trunks are runs too.
+    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before.
     """
-    rows: list[dict[str, Any]] = []
-    for spec in runs:
-        if spec.kind != "run" and not (trunks and spec.kind == "trunk"):
-            continue
-        folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
-        if spec.trunk is not None:
-            folders.insert(0, (study / spec.trunk, spec.trunk_at))
-        for folder, until in folders:
-            logged = list(read_lines(folder / "metrics.jsonl"))
-            for line in read_lines(folder / "evals.jsonl", "tokens", "loss"):
-                if until is not None and line["step"] > until:
-                    break
-                while len(logged) > 1 and logged[1]["step"] <= line["step"]:
-                    logged.pop(0)
-                near = logged[0] if logged else {}
-                rows.append(
-                    {
-                        "run": spec.run,
-                        "trunk": spec.trunk or spec.run,
-                        "step": line["step"],
-                        "tokens": line["tokens"],
-                        "flops": line["tokens"] * flops[spec.run],
-                        "loss": line["loss"],
-                        "train_loss": near.get("loss"),
-                        "lr": near.get("lr"),
-                        "grad_norm": near.get("grad_norm"),
-                    }
-                )
+    rows = [
+        {
+            "run": spec.run,
+            "trunk": spec.trunk or spec.run,
+            "step": line["step"],
+            "tokens": line["tokens"],
+            "flops": line["tokens"] * flops[spec.run],
+            "loss": line["loss"],
+            "train_loss": near.get("loss"),
+            "lr": near.get("lr"),
+            "grad_norm": near.get("grad_norm"),
+        }
+        for spec in runs
+        if spec.kind == "run"
+        for line, near in _curve(study, spec)
+    ]
     schema = {
         "run": pl.String,
         "trunk": pl.String,
@@ -175,26 +160,70 @@ def curve_table(
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def read_run(
-    study: Path, spec: TrainSpec
-) -> tuple[dict[str, Any] | None, pl.DataFrame, pl.DataFrame, NDArray[np.float64]]:
-    """A run as it lies on disk: its result, its curve, its noise samples, its loss by position.
+def _curve(study: Path, spec: TrainSpec) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Held-out evaluations along a run, its trunk's part first, each with what was logged then."""
+    folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
+    if spec.trunk is not None:
+        # Tokens, not steps: a branch may have another batch than its trunk.
+        folders.insert(0, (study / spec.trunk, spec.fork_step * spec.batch_tokens))
+    for folder, until in folders:
+        logged = list(read_lines(folder / "metrics.jsonl"))
+        for line in read_lines(folder / "evals.jsonl", "tokens", "loss"):
+            if until is not None and line["tokens"] > until:
+                break
+            while len(logged) > 1 and logged[1]["step"] <= line["step"]:
+                logged.pop(0)
+            yield line, logged[0] if logged else {}
 
-    The result is None while the run has not ended. Curve: step, tokens, flops, loss, lr; a branch's
-    begins with its trunk's up to the fork, in the trunk's steps. Noise: step, signal, noise. Loss
-    by position: (context,), empty where there is none.
+
+class RunRecord(NamedTuple):
+    """What one run has left on disk so far.
+
+    result: its row of the run table, None while it has not ended. curve: held-out loss along the
+    way: step, tokens, flops (training FLOP, every product as executed), loss, lr; a branch's begins
+    with its trunk's, whose rows have the trunk's steps; ``tokens`` counts from the trunk's start.
+    noise: samples behind the gradient noise scale, of this run alone: step, signal (|G|^2), noise
+    (tr(Sigma)). positions: final held-out loss at each position of the context (T,), or empty.
     """
-    folder = study / spec.run
-    curve = curve_table(study, [spec], {spec.run: flops_per_token(spec.shape)}, trunks=True)
-    lines = list(read_lines(folder / "noise.jsonl"))
-    names = {"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64}
-    noise = pl.DataFrame(
-        [{name: line.get(name) for name in names} for line in lines], schema=names, orient="row"
-    )
-    positions = folder / "positions.json"
-    return (
-        result(study, spec.run),
-        curve.select("step", "tokens", "flops", "loss", "lr"),
-        noise.drop_nulls(),
-        np.array(read_json(positions) if positions.exists() else [], dtype=np.float64),
+
+    result: dict[str, Any] | None
+    curve: pl.DataFrame
+    noise: pl.DataFrame
+    positions: NDArray[np.float64]
+
+
+def read_run(study: Path, spec: TrainSpec) -> RunRecord:
+    """What run `spec` has left in a study's folder; empty tables where it has not begun."""
+    per_token = flops_per_token(spec.shape)
+    curve = [
+        (line["step"], line["tokens"], line["tokens"] * per_token, line["loss"], near.get("lr"))
+        for line, near in _curve(study, spec)
+    ]
+    noise = [
+        (line["step"], line["signal"], line["noise"])
+        for line in read_lines(study / spec.run / "noise.jsonl", "signal", "noise")
+    ]
+    path = study / spec.run / "positions.json"
+    # Without a result the run goes on, and writes this again.
+    values = result(study, spec.run)
+    positions = read_json(path)["loss"] if values is not None and path.exists() else []
+    return RunRecord(
+        values,
+        pl.DataFrame(
+            curve,
+            schema={
+                "step": pl.Int64,
+                "tokens": pl.Int64,
+                "flops": pl.Float64,
+                "loss": pl.Float64,
+                "lr": pl.Float64,
+            },
+            orient="row",
+        ),
+        pl.DataFrame(
+            noise,
+            schema={"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64},
+            orient="row",
+        ),
+        np.array(positions, dtype=np.float64),  # null, where a loss was not finite, is NaN
     )

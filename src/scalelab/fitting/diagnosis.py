@@ -17,6 +17,7 @@ from scalelab.laws import Array
 
 _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing left to check it
 _FLAT = 1e4  # condition number: directions known ten thousand times worse than others (assumed)
+_SINGULAR = 1e8  # condition number at which draws around one optimum say nothing (assumed)
 _MOVES = 100.0  # times worse known for not knowing the others: part of a flat direction (assumed)
 _WIDE = 4.0  # high / low of an exponent's interval that says nothing (assumed)
 _OUTLIER = 5.0  # robust standard deviations (assumed)
@@ -35,13 +36,15 @@ class Diagnosis:
 
     starts, starts_agreeing: of the search. condition_number: largest over smallest singular value
     of the derivatives by the parameters, exponents' freed of what scales absorb, each scaled to
-    length one: the same in all units. warnings: named notices.
+    length one: the same in all units. warnings: named notices. lost: parameters that the runs
+    do not tell apart at all, to the last digits of the arithmetic.
     """
 
     starts: int
     starts_agreeing: int
     condition_number: float
     warnings: tuple[Notice, ...]
+    lost: tuple[str, ...] = ()
 
 
 def diagnose(
@@ -61,7 +64,8 @@ def diagnose(
         *_influence(observed, optimum, estimator, exponents),
         *_misfit(observed, optimum),
     )
-    return Diagnosis(optimum.starts, optimum.agreeing, condition, notices)
+    lost = flat if condition > _SINGULAR else ()
+    return Diagnosis(optimum.starts, optimum.agreeing, condition, notices, lost)
 
 
 def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:

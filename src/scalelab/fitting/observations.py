@@ -253,6 +253,8 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             raise FitError(f"column {name} is {kept[name].dtype}; a law is fitted to numbers.")
         values = kept[name].cast(pl.Float64)
         possible = values >= 0 if name in law.raw else values > 0
+        if name in law.signed:
+            possible = values.is_not_null()
         bad = kept.filter(values.is_null() | ~(values.is_finite() & possible))
         if len(bad):
             raise FitError(

@@ -141,15 +141,16 @@ class Fit:
 
     @cached_property
     def _unidentified(self) -> frozenset[str]:
-        """Exponents about which the runs say nothing, whatever a bootstrap of them says."""
+        """Parameters about which the runs say nothing, whatever a bootstrap of them says."""
         exponents = [p for p in self.law.parameters if p.prior is not None]
         codes = {notice.code for notice in self.diagnosis.warnings}
         few = any(levels < 3 for _, _, levels in self.ranges.values())
         if "collinear" in codes or few:
-            return frozenset(p.name for p in exponents)
-        return frozenset(
-            p.name for p in exponents if not p.low < self.values[p.name] < p.high * (1 - 1e-9)
-        )
+            # A scale has the units of its exponent: without one the other means nothing.
+            scales = (p for p in self.law.parameters if p.log and exponents)
+            return frozenset(p.name for p in (*exponents, *scales)) | {*self.diagnosis.lost}
+        ends = (p.name for p in exponents if not p.low < self.values[p.name] < p.high * (1 - 1e-9))
+        return frozenset(ends) | {*self.diagnosis.lost}
 
     @cached_property
     def parameters(self) -> dict[str, Estimate]:
@@ -160,7 +161,7 @@ class Fit:
             if parameter.open and one.high >= parameter.high * (1 - 1e-9):
                 one = Estimate(one.value, one.low, float("inf"), one.level, one.stderr)
             if parameter.name in self._unidentified:
-                one = replace(one, low=parameter.low, high=float("inf"))
+                one = replace(one, low=parameter.low, high=parameter.end)
             elif parameter.name in self.profile:
                 one = replace(
                     one, low=self.profile[parameter.name][0], high=self.profile[parameter.name][1]

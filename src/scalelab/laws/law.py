@@ -103,7 +103,8 @@ class Law:
     linear in together, given the others: they are solved for, never guessed (variable projection,
     Golub and Pereyra 1973). starts: where to start instead, for a law that is not linear in
     anything. response: the column that the law describes. raw: inputs taken as they are, not by
-    their logarithm: they may be zero, or lists. restrictions: what `restrict` held.
+    their logarithm: they may be zero, or lists. signed: those of `raw` that may be below zero.
+    restrictions: what `restrict` held.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Law:
     presets: tuple[Preset, ...] = ()
     response: str = "loss"
     raw: tuple[str, ...] = ()
+    signed: tuple[str, ...] = ()
     restrictions: Restrictions = field(default_factory=Restrictions)
     text: str = ""
 
@@ -216,7 +218,7 @@ class Law:
         arrays = [np.asarray(inputs[name], dtype=float) for name in self.inputs]
         for name, values in zip(self.inputs, arrays, strict=True):
             allowed = (values >= 0) if name in self.raw else (values > 0)
-            if name in self.raw and values.ndim == 2:
+            if name in self.signed or (name in self.raw and values.ndim == 2):
                 allowed = np.ones(values.shape, dtype=bool)  # a drop upwards is a rise
             bad = values[~(np.isfinite(values) & allowed)]
             if bad.size:

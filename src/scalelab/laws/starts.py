@@ -24,8 +24,33 @@ def starts_of(law: Law, inputs: tuple[Array, ...], log_response: Array) -> Array
     else:
         found = projected(law, inputs, log_response, law.grid(inputs))
     if not len(found):
-        raise SpecError(f"law {law.name} says nowhere to start from: give its parameters grids.")
+        raise SpecError(_nowhere(law, inputs))
     return np.asarray(np.clip(found, *law.bounds))
+
+
+def _nowhere(law: Law, inputs: tuple[Array, ...]) -> str:
+    """Why there is no start: the run at which the law is finite under no parameters tried."""
+    theta = np.zeros((1, len(law.names)))
+    points = law.grid(inputs)
+    if len(points):
+        theta = np.zeros((len(points), len(law.names)))
+        theta[:, [j for j, name in enumerate(law.names) if name not in law.linear]] = points
+    with np.errstate(all="ignore"):
+        finite = np.asarray(np.isfinite(law.log_value(theta, inputs)).any(axis=0))
+    flat = [
+        (name, values) for name, values in zip(law.inputs, inputs, strict=True) if values.ndim == 1
+    ]
+    if finite.all() or not flat:
+        return f"law {law.name} says nowhere to start from: give its parameters grids."
+    place = ", ".join(
+        f"{name} = {values[~finite][0] if name in law.raw else np.exp(values[~finite][0]):g}"
+        for name, values in flat
+    )
+    return (
+        f"{law.equation!r} is not a positive number at {(~finite).sum()} of {len(finite)} runs, "
+        f"whatever its parameters (one has {place}): is there a logarithm or a root of a negative "
+        "number? Mend the formula, or leave these runs out."
+    )
 
 
 def projected(law: Law, inputs: tuple[Array, ...], log_response: Array, points: Array) -> Array:

@@ -57,7 +57,17 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
     return F.cross_entropy(F.linear(hidden, weight).float(), targets)
 
 
+@torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """-log softmax(hidden @ weight^T)[targets] of every token in nats, (B, T) as targets."""
-    logits = F.linear(hidden, weight).flatten(0, -2).float()
-    return F.cross_entropy(logits, targets.flatten(), reduction="none").view_as(targets)
+    """-log softmax(hidden @ weight^T)[targets] at every place, nats; without gradient.
+
+    hidden (..., D), weight (V, D), targets (...) integers -> (...). Their mean is
+    `linear_cross_entropy`.
+    """
+    shape, hidden, targets = targets.shape, hidden.flatten(0, -2), targets.flatten()
+    step = max(64, LOGITS // len(weight)) if hidden.device.type == "cpu" else len(hidden)
+    parts = [
+        F.cross_entropy(F.linear(h, weight).float(), t, reduction="none")
+        for h, t in zip(torch.split(hidden, step), torch.split(targets, step), strict=True)
+    ]
+    return torch.cat(parts).view(shape)

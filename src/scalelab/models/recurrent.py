@@ -1,9 +1,11 @@
-"""LSTM and GRU language models: embedding, layers of cells, output layer.
+"""LSTM and GRU language models: embedding, torch's own recurrent layers, output layer.
 
-    x = embedding[tokens];  h, state = cells(x, state);  loss = cross_entropy(h @ output^T, targets)
+    x = embedding[tokens]
+    x, state = layers(x, state)
+    loss = cross_entropy(x @ output^T, targets)
 
-The cells are torch's own (`torch.nn.LSTM`, `torch.nn.GRU`). B: sequences, T: tokens of a sequence,
-D: d_model, V: vocabulary. A state is the tensors that torch's layer carries, each (n_layer, B, D).
+The layers are torch.nn.LSTM or torch.nn.GRU, so their numbers are torch's. B: rows, T: tokens of a
+row, L: layers, D: d_model, V: vocabulary.
 """
 
 from __future__ import annotations
@@ -16,71 +18,69 @@ from torch.nn import functional as F
 
 from scalelab.counting import RecurrentShape
 from scalelab.models.cross_entropy import linear_cross_entropy, token_losses
-
-State = tuple[Tensor, ...]
+from scalelab.models.state import State
 
 EMBEDDING_GAIN = 1.0
-FORGET_BIAS = 1.0
-"""A forget gate that begins open lets gradients through (Jozefowicz et al. 2015)."""
+"""As for the Transformer: the first loss is near ln(vocabulary) at every width."""
 
 
 class Recurrent(nn.Module):
-    """A recurrent language model. `forward` begins with a state of zeros, `carry` with a given one.
-
-    Source of the comparison: Kaplan et al. 2020, section 3.2.1 and figure 7.
-    """
+    """The language model. A state is (h, c) of an LSTM or (h,) of a GRU, each (L, B, D)."""
 
     def __init__(self, shape: RecurrentShape, seed: int = 0) -> None:
         """Build and initialise; the same shape and seed give the same parameters anywhere."""
         super().__init__()
         self.shape = shape
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[shape.cell]
+        # First, so that in flat buffers they lie where cuDNN looks for them: see `FlatParameters`.
+        self.blocks = kind(shape.d_model, shape.d_model, shape.n_layer)
         self.embedding = nn.Embedding(shape.vocabulary, shape.d_model)
-        kind = nn.LSTM if shape.cell == "lstm" else nn.GRU
-        self.blocks = kind(shape.d_model, shape.d_model, shape.n_layer, batch_first=True)
         self.output = None if shape.tied else nn.Linear(shape.d_model, shape.vocabulary, bias=False)
         self._initialise(seed)
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        d = self.shape.d_model
+        spread = 1 / math.sqrt(self.shape.d_model)
         for name, parameter in self.named_parameters():
-            if not name.startswith("blocks."):
-                parameter.normal_(0.0, EMBEDDING_GAIN / math.sqrt(d), generator=generator)
-            elif parameter.ndim == 1:
-                parameter.zero_()
-                if self.shape.cell == "lstm" and "bias_ih" in name:
-                    parameter[d : 2 * d] = FORGET_BIAS  # torch's order: in, forget, cell, out
+            if name.startswith("blocks."):
+                parameter.uniform_(-spread, spread, generator=generator)
             else:
-                bound = 1 / math.sqrt(d)
-                parameter.uniform_(-bound, bound, generator=generator)
+                parameter.normal_(0.0, EMBEDDING_GAIN * spread, generator=generator)
 
-    def hidden(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Tokens (B, T) and a state -> hidden states (B, T, D) and the state after them."""
-        x = self.embedding(tokens)
-        if self.shape.cell == "gru":
-            out, after = self.blocks(x, None if state is None else state[0])
-            return out, (after,)
-        out, after = self.blocks(x, state)
-        return out, tuple(after)
+    def start(self, rows: int) -> State:
+        """The state before any token: zeros."""
+        zeros = self.embedding.weight.new_zeros(self.shape.n_layer, rows, self.shape.d_model)
+        return (zeros, zeros.clone()) if self.shape.cell == "lstm" else (zeros,)
 
-    def carry(self, tokens: Tensor, targets: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Mean loss in nats per token, and the state after the tokens, cut off from gradients."""
-        out, after = self.hidden(tokens, state)
-        loss = linear_cross_entropy(out, self.output_weight, targets)
-        return loss, tuple(part.detach() for part in after)
+    def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Tokens (B, T) and the state before them -> hidden states (T, B, D), state after them."""
+        x = self.embedding(tokens.t())  # time first, as the layers run
+        if self.shape.cell == "lstm":
+            x, after = self.blocks(x, state)
+            return x, after
+        x, h = self.blocks(x, state[0])
+        return x, (h,)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T) -> logits (B, T, V) of the next token, from a state of zeros."""
-        return F.linear(self.hidden(tokens)[0], self.output_weight)
+        x, _ = self.hidden(tokens, self.start(len(tokens)))
+        return F.linear(x.transpose(0, 1), self.output_weight)
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss from a state of zeros, nats per token; tokens, targets (B, T)."""
-        return linear_cross_entropy(self.hidden(tokens)[0], self.output_weight, targets)
+        """Mean cross-entropy over all positions from a state of zeros; tokens, targets (B, T)."""
+        return self.carried(tokens, targets, self.start(len(tokens)))[0]
+
+    def carried(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        """Mean cross-entropy, nats per token, and the state to go on from, cut off its past."""
+        x, after = self.hidden(tokens, state)
+        loss = linear_cross_entropy(x, self.output_weight, targets.t())
+        return loss, tuple(part.detach() for part in after)
 
     def losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Loss of every token (B, T) from a state of zeros, nats."""
-        return token_losses(self.hidden(tokens)[0], self.output_weight, targets)
+        """Loss at every position (B, T) from a state of zeros, nats; without gradient."""
+        x, _ = self.hidden(tokens, self.start(len(tokens)))
+        return token_losses(x, self.output_weight, targets.t()).t()
 
     @property
     def output_weight(self) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from scalelab.counting import TransformerShape
 from scalelab.models.cross_entropy import linear_cross_entropy, token_losses
+from scalelab.models.state import State
 
 MATRIX_GAIN = 0.5
 EMBEDDING_GAIN = 1.0
@@ -155,8 +156,16 @@ class Transformer(nn.Module):
         return linear_cross_entropy(self.hidden(tokens), self.output_weight, targets)
 
     def losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy of every token (B, T), nats; tokens, targets (B, T)."""
+        """Loss at every position (B, T), nats; without gradient."""
         return token_losses(self.hidden(tokens), self.output_weight, targets)
+
+    def start(self, rows: int) -> State:  # noqa: ARG002 - the signature of every network
+        """The state before any token: nothing, a Transformer sees its context alone."""
+        return ()
+
+    def carried(self, tokens: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        """The mean loss, and nothing to carry on."""
+        return self(tokens, targets), state
 
     @property
     def output_weight(self) -> Tensor:

@@ -47,6 +47,8 @@ class Bench:
     ladder: its runs, None where no design of the study looks at it. batch_tokens: of the ladder.
     allowance: what the design may spend: wall seconds of all processes together, or FLOP.
     others: (name, folder) of texts for transfer. seed: of the study. gauge: measures more.
+    planned: runs of the study that are planned already, by designs before this one: a design that
+    can use them asks for the very same and pays nothing.
     """
 
     corpus: Corpus
@@ -62,6 +64,7 @@ class Bench:
     gauge: Gauge
     others: tuple[tuple[str, str], ...] = ()
     eval_tokens: int = 131_072
+    planned: Sequence[Job] = ()
 
     def shape(self, params: float) -> TransformerShape:
         """The ladder's family at the width whose N is nearest to `params` (in log)."""

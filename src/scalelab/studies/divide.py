@@ -19,8 +19,8 @@ from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
 from scalelab.units import Budget
 
-LADDER_WEIGHT = 4.5
-"""Of the base ladder, beside the designs' own weights (about 6 in all): its largest size costs most
+LADDER_WEIGHT = 6.0
+"""Of the base ladder, beside the designs' own weights (about 8 in all): its largest size costs most
 of a study and every exponent in N hangs on it. (assumed)"""
 
 REPLICATES_WEIGHT = 0.35
@@ -121,7 +121,7 @@ def divided(
         share = (rest.amount - spent) * weights[name] / behind if behind else 0.0
         usual = whole.amount * weights[name] / everything if there.runs else 0.0
         allowance = Budget(rest.unit, max(share, usual, 0.0))
-        plan = make(replace(bench, allowance=allowance))
+        plan = make(replace(bench, allowance=allowance, planned=tuple(jobs.values())))
         new = _rename(plan.jobs, known)
         fresh = {job.spec.run: job for job in new if job.spec.run not in jobs}
         ladder_runs = set() if bench.ladder is None else {j.spec.run for j in bench.ladder.jobs}

@@ -17,7 +17,7 @@ from scalelab.studies.designs.critical_batch import DESIGN as CRITICAL_BATCH
 from scalelab.studies.divide import REPLICATES, StudyPlan
 from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.ladder import Ladder
-from scalelab.studies.nearness import distance
+from scalelab.studies.nearness import distances
 from scalelab.training.spec import TrainSpec
 
 
@@ -65,9 +65,8 @@ class Gathered:
     @cached_property
     def distances(self) -> dict[str, Mapping[str, float]]:
         """How far the other texts are from the training text."""
-        return {
-            name: {"distance": distance(self.corpus, other)} for name, other in self.others.items()
-        }
+        found = distances(self.corpus, self.others) if self.others else {}
+        return {name: {"distance": value} for name, value in found.items()}
 
     def _own(self, design: str) -> list[Run]:
         return [self.runs[run] for run in self.plan.runs.get(design, ())]

@@ -253,6 +253,6 @@ def makespan(jobs: Sequence[Job], workers: int) -> float:
         end = max(end, finish)
         for other, branch in enumerate(jobs):
             if branch.spec.trunk == job.spec.run:
-                share = branch.spec.fork_step / job.spec.last_step
+                share = branch.spec.forks_at / job.spec.last_step
                 waiting.append((now + share * job.seconds, other))
     return end

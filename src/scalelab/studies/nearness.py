@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,10 +29,17 @@ def distance(corpus: Corpus, other: Corpus) -> float:
     Its cross-entropy on held-out text of `other` less that on held-out text of `corpus`; both
     corpora have one tokenizer. 0 for the training distribution itself, deterministic.
     """
-    train = sample(corpus.train.array(), TRAINING_TOKENS)
-    own, theirs = (sample(one.valid.array(), HELD_OUT_TOKENS) for one in (corpus, other))
-    model = Ngrams(train, corpus.vocabulary)
-    return model.cross_entropy(theirs) - model.cross_entropy(own)
+    return distances(corpus, {"": other})[""]
+
+
+def distances(corpus: Corpus, others: Mapping[str, Corpus]) -> dict[str, float]:
+    """`distance` of each of several corpora, the training text counted once."""
+    model = Ngrams(sample(corpus.train.array(), TRAINING_TOKENS), corpus.vocabulary)
+    own, *theirs = (
+        model.cross_entropy(sample(one.valid.array(), HELD_OUT_TOKENS))
+        for one in (corpus, *others.values())
+    )
+    return {name: value - own for name, value in zip(others, theirs, strict=True)}
 
 
 def sample(tokens: NDArray[np.unsignedinteger], limit: int) -> NDArray[np.unsignedinteger]:

@@ -1,11 +1,9 @@
 """Which tokens a step sees: a pure function of (seed, step), so that a resumed run sees the same.
 
-For a Transformer the training split is cut into windows of `context` tokens. Each epoch is a
-permutation of the windows drawn from (seed, epoch); step s takes the next `sequences` windows of
-it. Every model size sees the same tokens in the same order, which takes the order of the data out
-of comparisons.
-
-For a recurrent network it is read as parallel streams: its state goes on from batch to batch.
+The training split is cut into windows of `context` tokens. Each epoch is a permutation of the
+windows drawn from (seed, epoch); step s takes the next `sequences` windows of it. Every model size
+sees the same tokens in the same order, which takes the order of the data out of comparisons. A run
+on less data sees a fixed subset of the windows, again and again.
 """
 
 from __future__ import annotations
@@ -19,7 +17,8 @@ from scalelab.errors import CorpusError
 
 TokenArray = NDArray[np.unsignedinteger]
 
-_SUBSET_SEED = 20_200_123  # of which windows a smaller data set is made of: the same for all runs
+SUBSET_SEED = 0
+"""The same for every run of every study: subsets differ in size alone."""
 
 
 class Windows:
@@ -48,11 +47,18 @@ class Batches:
     """Training batches in a seeded order, without replacement inside an epoch."""
 
     def __init__(
-        self, tokens: TokenArray, context: int, sequences: int, seed: int, unique_tokens: int = 0
+        self,
+        tokens: TokenArray,
+        context: int,
+        sequences: int,
+        seed: int,
+        unique_tokens: int = 0,
     ) -> None:
-        """sequences: windows per optimizer step. unique_tokens: see `subset` (0: all)."""
+        """sequences: windows per optimizer step. unique_tokens: see `subset`."""
         self.windows = Windows(tokens, context)
-        self.subset = subset(self.windows.count, context, unique_tokens)
+        self.chosen = subset(self.windows, unique_tokens)
+        self.count = self.windows.count if self.chosen is None else len(self.chosen)
+        self.unique_tokens = self.count * context
         self.sequences = sequences
         self.seed = seed
         self._epoch = -1
@@ -62,76 +68,41 @@ class Batches:
         """The batch of a step: inputs and targets, each (sequences, context) int64."""
         first = step * self.sequences
         places = np.arange(first, first + self.sequences)
-        epochs, inside = np.divmod(places, len(self.subset))
+        epochs, inside = np.divmod(places, self.count)
         parts = [
             self._permutation(epoch)[inside[epochs == epoch]]
             for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
         ]
-        return self.windows.gather(np.concatenate(parts))
+        indices = np.concatenate(parts)
+        return self.windows.gather(indices if self.chosen is None else self.chosen[indices])
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
             generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-            self._order = generator.permutation(self.subset)
+            self._order = generator.permutation(self.count)
             self._epoch = epoch
         return self._order
 
 
-def subset(windows: int, context: int, unique_tokens: int) -> NDArray[np.int64]:
-    """Indices of the windows that make a data set of about `unique_tokens` tokens (0: all).
+def subset(windows: Windows, unique_tokens: int) -> NDArray[np.int64] | None:
+    """Indices of the windows of a data set of `unique_tokens` tokens, in the order of the text.
 
-    The same for every run, and a smaller one lies inside a larger one, so that curves of different
-    data-set sizes differ in size alone. Raises CorpusError for more than there is, or less than one
-    window.
+    Windows drawn from the whole text, the same ones for every seed; a smaller data set lies inside
+    a larger one of the same context. Rounded down to whole windows; None for 0: all of them. Raises
+    CorpusError where the text has fewer tokens than are asked for, or they make no window.
     """
-    if unique_tokens == 0:
-        return np.arange(windows)
-    wanted = round(unique_tokens / context)
-    if not 1 <= wanted <= windows:
+    if not unique_tokens:
+        return None
+    there = len(windows.tokens)
+    if not windows.context <= unique_tokens <= there:
         raise CorpusError(
-            f"a data set of {unique_tokens} tokens is asked for; the training split has "
-            f"{windows} sequences of {context} tokens, of which it takes at least one and no more "
-            "than all."
+            f"a data set of {unique_tokens} tokens is asked for; the training split has {there}, "
+            f"one sequence {windows.context}. Ask for {windows.context} to {there} tokens, or give "
+            "more text."
         )
-    generator = np.random.Generator(np.random.PCG64(_SUBSET_SEED))
-    return generator.permutation(windows)[:wanted]
-
-
-class Streams:
-    """Batches for truncated back-propagation: each row goes on where it stopped the step before.
-
-    Row r of R reads from r / R of the text on, all from an offset drawn from the seed; after one
-    pass a row goes on into the next row's part, so that every row sees every token.
-    """
-
-    def __init__(
-        self, tokens: TokenArray, unroll: int, rows: int, seed: int, unique_tokens: int = 0
-    ) -> None:
-        """unroll: tokens of a row in one step. unique_tokens: so much of the beginning (0: all).
-
-        Raises CorpusError for more than there is, or less than a row.
-        """
-        wanted = unique_tokens or len(tokens) - 1
-        if not unroll <= wanted < len(tokens):
-            raise CorpusError(
-                f"a data set of {wanted} tokens is asked for; the training split has {len(tokens)} "
-                f"tokens, and one sequence needs {unroll + 1}."
-            )
-        self.tokens = np.asarray(tokens)
-        self.count = wanted
-        self.unroll, self.rows = unroll, rows
-        shift = int(np.random.Generator(np.random.PCG64([seed, rows])).integers(wanted))
-        self._first = np.arange(rows) * (wanted // rows) + shift
-        self._offsets = np.arange(unroll)
-
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step: inputs and targets, each (rows, unroll) int64."""
-        places = (self._first[:, None] + step * self.unroll + self._offsets) % self.count
-        inputs, targets = self.tokens[places], self.tokens[places + 1]
-        return (
-            torch.from_numpy(inputs.astype(np.int64)),
-            torch.from_numpy(targets.astype(np.int64)),
-        )
+    wanted = min(unique_tokens // windows.context, windows.count)
+    order = np.random.Generator(np.random.PCG64(SUBSET_SEED)).permutation(windows.count)
+    return np.sort(order[:wanted])
 
 
 def evaluation_windows(tokens: TokenArray, context: int, limit: int) -> NDArray[np.int64]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scalelab.models import Model
+from scalelab.corpus import Corpus
+from scalelab.errors import CorpusError
+from scalelab.models import LanguageModel
 from scalelab.training.data import TokenArray, Windows, evaluation_windows
 
 ROWS = 16  # sequences of one forward pass on a CPU (measured: larger leaves the cache)
 
 
 class Evaluator:
-    """Mean loss over fixed windows of held-out tokens."""
+    """Mean loss over fixed windows of held-out tokens, each seen from its beginning alone."""
 
     def __init__(self, tokens: TokenArray, context: int, limit: int, device: torch.device) -> None:
         """limit: tokens to use at most, spread evenly over the split."""
@@ -26,19 +30,36 @@ class Evaluator:
         """Tokens that an evaluation predicts."""
         return len(self.indices) * self.windows.context
 
-    def __call__(self, model: Model) -> float:
-        """Mean loss in nats per token."""
-        return float(self.by_position(model).mean())
-
     @torch.no_grad()
-    def by_position(self, model: Model) -> NDArray[np.float64]:
-        """Mean loss at each position of the context, nats per token: (context,)."""
+    def by_position(self, model: LanguageModel) -> NDArray[np.float64]:
+        """Mean loss at each position of the context (T,), nats per token; their mean is the loss.
+
+        At position t the model has seen t + 1 tokens of the window (Kaplan et al. 2020, figure 20).
+        """
         rows = ROWS if self.device.type == "cpu" else ROWS * 16
         total = torch.zeros(self.windows.context, dtype=torch.float64, device=self.device)
         for start in range(0, len(self.indices), rows):
-            chosen = self.indices[start : start + rows]
-            inputs, targets = self.windows.gather(chosen)
+            inputs, targets = self.windows.gather(self.indices[start : start + rows])
             losses = model.losses(inputs.to(self.device), targets.to(self.device))
-            total += losses.sum(dim=0, dtype=torch.float64)
-        found: NDArray[np.float64] = (total / len(self.indices)).cpu().numpy()
-        return found
+            total += losses.double().sum(dim=0)
+        means: NDArray[np.float64] = (total / len(self.indices)).cpu().numpy()
+        return means
+
+    def __call__(self, model: LanguageModel) -> float:
+        """Mean loss in nats per token."""
+        return float(self.by_position(model).mean())
+
+
+def other_text(name: str, folder: Path, corpus: Corpus) -> TokenArray:
+    """The held-out tokens of another prepared corpus, cut as the training text `corpus` is.
+
+    Raises CorpusError where the other has another tokenizer: its losses would mean nothing.
+    """
+    other = Corpus.load(folder)
+    if (other.tokenizer, other.vocabulary) != (corpus.tokenizer, corpus.vocabulary):
+        raise CorpusError(
+            f"the other text {name} ({folder}) has tokenizer {other.tokenizer} with vocabulary "
+            f"{other.vocabulary}; the training text has {corpus.tokenizer} with "
+            f"{corpus.vocabulary}. Prepare {name} with the tokenizer of the training text."
+        )
+    return other.valid.array()

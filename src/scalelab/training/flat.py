@@ -78,6 +78,11 @@ class FlatParameters:
             grad.mul_(factor)
 
     @property
+    def values(self) -> tuple[Tensor, Tensor]:
+        """The two parameter buffers."""
+        return self.decayed, self.plain
+
+    @property
     def grads(self) -> tuple[Tensor, Tensor]:
         """The two gradient buffers."""
         assert self.decayed.grad is not None

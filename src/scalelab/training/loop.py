@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -13,18 +13,20 @@ import torch
 from torch import Tensor
 
 from scalelab.corpus import Corpus
-from scalelab.errors import CorpusError, TrainingError
-from scalelab.models import Recurrent, build_model
-from scalelab.models.recurrent import State
+from scalelab.counting import RecurrentShape
+from scalelab.errors import TrainingError
+from scalelab.models import State, build_model, join_rows, take_rows
 from scalelab.training.checkpoint import load_checkpoint, save_checkpoint
-from scalelab.training.data import Batches, Streams
-from scalelab.training.evaluate import Evaluator
+from scalelab.training.data import Batches
+from scalelab.training.evaluate import Evaluator, other_text
 from scalelab.training.flat import FlatParameters
 from scalelab.training.noise import NoiseSample, noise_sample
-from scalelab.training.records import JsonLines, drop_checkpoints, read_lines, write_json
+from scalelab.training.records import JsonLines, drop_checkpoints, write_json
 from scalelab.training.result import write_result
 from scalelab.training.schedules import lr_factor
 from scalelab.training.spec import TrainSpec
+from scalelab.training.stopping import EarlyStopping
+from scalelab.training.streams import Streams
 
 Status = Literal["finished", "diverged", "interrupted"]
 Progress = Callable[[int, float, float], None]
@@ -41,90 +43,87 @@ class Trainer:
     def __init__(self, spec: TrainSpec, folder: Path, device: torch.device) -> None:
         """Build model, optimizer and data; load the checkpoint of `folder` or of the trunk."""
         self.spec, self.folder, self.device = spec, folder, device
-        self.model = build_model(spec.shape, seed=spec.seed).to(device)
+        self.model = build_model(spec.shape, spec.seed).to(device)
         self.flat = FlatParameters(self.model)
         self.optimizer = self.flat.optimizer(spec.lr, (spec.beta1, spec.beta2), spec.weight_decay)
         self.corpus = Corpus.load(Path(spec.corpus))
         context = spec.shape.context
-        kind = Streams if isinstance(self.model, Recurrent) else Batches
-        self.batches = kind(
-            self.corpus.train.array(),
-            spec.row_tokens,
-            spec.sequences,
-            spec.seed,
-            spec.unique_tokens,
-        )
+        self.batches = make_batches(spec, self.corpus)
+        self.state: State = self.model.start(spec.sequences)
         held_out = self.corpus.valid.array()
         self.curve_evaluator = Evaluator(held_out, context, spec.curve_tokens, device)
         self.final_evaluator = Evaluator(held_out, context, spec.eval_tokens, device)
-        self.curve_steps = set(log_spaced(spec.last_step, spec.curve_points))
-        self.autocast = (
-            torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-        )
-        self.others = {name: self._other(name, Path(folder)) for name, folder in spec.others}
-        self.step, self.seconds = 0, 0.0
-        self.state: State | None = None
-        self._load()
-        # Behind the checkpoint lines are written again, so they do not count yet.
-        self.seen = [
-            (line["step"], line["loss"])
-            for line in read_lines(folder / "evals.jsonl")
-            if line["step"] <= self.step
-        ]
-
-    def _other(self, name: str, folder: Path) -> Evaluator:
-        other = Corpus.load(folder)
-        if other.tokenizer != self.corpus.tokenizer:
-            raise CorpusError(
-                f"the text {name} is in tokens of {other.tokenizer}, the training text in tokens "
-                f"of {self.corpus.tokenizer}; losses need the same. Prepare it with that one."
+        self.other_evaluators = {
+            name: Evaluator(
+                other_text(name, Path(other), self.corpus), context, spec.others_tokens, device
             )
-        context, limit = self.spec.shape.context, self.spec.others_tokens
-        return Evaluator(other.valid.array(), context, limit, self.device)
+            for name, other in (spec.others if spec.kind == "run" else ())
+        }
+        self.curve_steps = set(log_spaced(spec.last_step, spec.curve_points))
+        if spec.kind == "trunk":
+            self.curve_steps.add(spec.last_step)  # a trunk's loss at constant rate
+        self.stopping = EarlyStopping(spec.patience) if spec.patience else None
+        # Under autocast cuDNN's recurrent layers run in float16, which needs a scaled loss.
+        bfloat16 = device.type == "cuda" and not isinstance(spec.shape, RecurrentShape)
+        self.autocast = torch.autocast("cuda", dtype=torch.bfloat16) if bfloat16 else nullcontext()
+        self.step, self.seconds = 0, 0.0
+        self._load()
 
     def _load(self) -> None:
         state = load_checkpoint(self.folder / "checkpoint")
         if state is None and self.spec.trunk is not None:
-            trunk = self.folder.parent / self.spec.trunk
-            state = load_checkpoint(trunk / "checkpoint", self.spec.trunk_at)
-            if state is None:
-                raise TrainingError(
-                    f"{self.spec.run} branches off {self.spec.trunk} at step "
-                    f"{self.spec.trunk_at}, and that checkpoint is missing or damaged. Delete "
-                    f"{trunk} and run the same command again."
-                )
-            self._check_fork(state["step"] * state.get("batch_tokens", self.spec.batch_tokens))
-            # The trunk's time is the trunk's; steps are counted in this run's batches.
-            state |= {"seconds": 0.0, "step": self.spec.fork_step}
-        if state is not None:
-            for name, flat in self.flat.named():
-                flat.data.copy_(state[name])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.seconds = state["step"], state["seconds"]
-            carried = tuple(part.to(self.device) for part in state.get("state", ()))
-            # Another batch has other rows: they begin with a state of zeros.
-            if carried and carried[0].shape[1] == self.spec.sequences:
-                self.state = carried
+            state = self._fork(self.folder.parent / self.spec.trunk)
+        if state is None:
+            return
+        for name, flat in self.flat.named():
+            flat.data.copy_(state[name])
+        self._load_optimizer(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        carried = tuple(part.to(self.device) for part in state.get("state", ()))
+        # A branch with another number of rows reads other streams: its state begins anew.
+        if [part.shape for part in carried] == [part.shape for part in self.state]:
+            self.state = carried
+        if self.stopping is not None and "stopping" in state:
+            self.stopping.load(state["stopping"], self.flat.values)
 
-    def _check_fork(self, trunk_tokens: int) -> None:
-        here = self.spec.fork_step * self.spec.batch_tokens
-        if here != trunk_tokens:
+    def _fork(self, trunk: Path) -> dict[str, Any]:
+        """The trunk's checkpoint where this branch leaves it, in the branch's own steps."""
+        spec = self.spec
+        state = load_checkpoint(trunk / "checkpoint", spec.forks_at)
+        if state is None:
             raise TrainingError(
-                f"{self.spec.run} begins at {here} tokens ({self.spec.fork_step} steps of "
-                f"{self.spec.batch_tokens}), step {self.spec.trunk_at} of its trunk "
-                f"{self.spec.trunk} is at {trunk_tokens}: both must be the same place."
+                f"{spec.run} branches off {spec.trunk} at step {spec.forks_at}, and that "
+                f"checkpoint is missing or damaged. Delete {trunk} and run the same command again."
             )
+        there = state.get("tokens", spec.fork_step * spec.batch_tokens)
+        if there != spec.fork_step * spec.batch_tokens:
+            raise TrainingError(
+                f"{spec.run} branches off {spec.trunk} at its step {spec.forks_at}, after {there} "
+                f"tokens; {spec.fork_step} steps of {spec.batch_tokens} tokens are "
+                f"{spec.fork_step * spec.batch_tokens}. Fork where both have processed the same."
+            )
+        # The trunk's time is the trunk's.
+        return state | {"step": spec.fork_step, "seconds": 0.0}
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        own = [dict(group) for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state)
+        for group, asked in zip(self.optimizer.param_groups, own, strict=True):
+            # A branch may differ from its trunk in these.
+            group |= {name: asked[name] for name in ("betas", "weight_decay")}
 
     def save(self) -> None:
         """Write a checkpoint of this step."""
         state: dict[str, Any] = {name: flat.data for name, flat in self.flat.named()}
         state |= {
             "step": self.step,
+            "tokens": self.step * self.spec.batch_tokens,
             "seconds": self.seconds,
             "optimizer": self.optimizer.state_dict(),
-            "state": self.state or (),
-            "batch_tokens": self.spec.batch_tokens,
+            "state": list(self.state),
         }
+        if self.stopping is not None:
+            state["stopping"] = self.stopping.state()
         save_checkpoint(self.folder / "checkpoint", self.step, state, self.spec.fork_steps)
 
     def train(self, progress: Progress, should_stop: Callable[[], bool]) -> Status:
@@ -156,7 +155,7 @@ class Trainer:
         began = saved = time.monotonic()
         told = -math.inf  # the first step is told at once
         losses: list[Tensor] = []
-        while self.step < spec.last_step:
+        while self.step < spec.last_step and not (self.stopping and self.stopping.over):
             if should_stop():
                 self.save()
                 return "interrupted"
@@ -185,9 +184,8 @@ class Trainer:
             if self.step in self.curve_steps:
                 held_out = self.evaluate(self.curve_evaluator)
                 evals.append(step=self.step, tokens=self.step * spec.batch_tokens, loss=held_out)
-                self.seen.append((self.step, held_out))
-                if self.turned:
-                    break
+                if self.stopping is not None:
+                    self.stopping.see(self.step, held_out, self.flat.values)
             if self.step in spec.fork_steps or now - saved > spec.checkpoint_seconds:
                 self.save()
                 saved = now
@@ -196,28 +194,7 @@ class Trainer:
                 told = now
         if spec.kind == "trunk":
             return self._end("finished", None)
-        with self.autocast:
-            by_position = self.final_evaluator.by_position(self.model)
-            others = {name: one(self.model) for name, one in self.others.items()}
-        loss_at_end = float(by_position.mean())
-        if spec.patience and self.seen:
-            loss_at_end = self.best[1]
-        learned = math.isfinite(loss_at_end) and loss_at_end < uniform
-        write_json(self.folder / "positions.json", by_position.tolist())
-        return self._end("finished" if learned else "diverged", loss_at_end, others)
-
-    @property
-    def best(self) -> tuple[int, float]:
-        """Step and loss of the lowest evaluation along the way."""
-        return min(self.seen, key=lambda item: item[1])
-
-    @property
-    def turned(self) -> bool:
-        """Whether the held-out loss has not fallen for `patience` evaluations."""
-        if not self.spec.patience:
-            return False
-        since = [step for step, _ in self.seen if step > self.best[0]]
-        return len(since) >= self.spec.patience
+        return self._conclude(uniform)
 
     def optimizer_step(self) -> tuple[Tensor, Tensor, NoiseSample | None]:
         """One step of AdamW -> training loss, gradient norm before clipping, noise sample."""
@@ -234,27 +211,25 @@ class Trainer:
         self.flat.zero_grad()
         loss = torch.zeros((), device=self.device)
         part_norms: list[float] = []
-        states = self._states(len(inputs), parts)
-        carried: list[State] = []
-        for part_inputs, part_targets, state in zip(
-            inputs.chunk(parts), targets.chunk(parts), states, strict=True
+        states: list[State] = []
+        row = 0
+        for part_inputs, part_targets in zip(
+            inputs.chunk(parts), targets.chunk(parts), strict=True
         ):
+            state = take_rows(self.state, row, row + len(part_inputs))
+            row += len(part_inputs)
             # A part's own gradient is what it adds to the sum: before and after, subtracted.
             before = self.flat.grad_copy() if measured else None
             share = len(part_inputs) / len(inputs)
             with self.autocast:
-                if isinstance(self.model, Recurrent):
-                    part_loss, after = self.model.carry(part_inputs, part_targets, state)
-                    carried.append(after)
-                else:
-                    part_loss = self.model(part_inputs, part_targets)
-                part_loss = part_loss * share
+                mean, after = self.model.carried(part_inputs, part_targets, state)
+                part_loss: Tensor = mean * share
             part_loss.backward()  # type: ignore[no-untyped-call]
+            states.append(after)
             loss += part_loss.detach()
             if before is not None:
                 part_norms.append(self.flat.squared_norm_since(before) / share**2)
-        if carried:
-            self.state = tuple(torch.cat(each, dim=1) for each in zip(*carried, strict=True))
+        self.state = join_rows(states)
         norm = self.flat.norm()
         sample = None
         if measured:
@@ -266,13 +241,6 @@ class Trainer:
         self.optimizer.step()
         return loss, norm, sample
 
-    def _states(self, rows: int, parts: int) -> list[State | None]:
-        """The carried state of each part of a batch, whose rows are cut as `chunk` cuts them."""
-        if self.state is None:
-            return [None] * len(torch.empty(rows, 0).chunk(parts))
-        each = ([part.contiguous() for part in whole.chunk(parts, dim=1)] for whole in self.state)
-        return list(zip(*each, strict=True))
-
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
@@ -283,33 +251,62 @@ class Trainer:
         with self.autocast:
             return evaluator(self.model)
 
+    def _conclude(self, uniform: float) -> Status:
+        """Evaluate the final model, or the best one where the run was to stop early."""
+        stopping, at = self.stopping, self.step
+        if stopping is not None and stopping.parameters:
+            for flat, best in zip(self.flat.values, stopping.parameters, strict=True):
+                flat.data.copy_(best)
+            at = stopping.step
+        with self.autocast:
+            positions = self.final_evaluator.by_position(self.model)
+            others = {
+                f"loss.{name}": evaluator(self.model)
+                for name, evaluator in self.other_evaluators.items()
+            }
+        write_json(self.folder / "positions.json", {"loss": positions.tolist()})
+        loss = float(positions.mean())
+        learned = math.isfinite(loss) and loss < uniform
+        stopped = {"stopped_at_step": self.step} if stopping is not None else {}
+        return self._end("finished" if learned else "diverged", loss, at, **others, **stopped)
+
     def _end(
         self,
         status: Literal["finished", "diverged"],
         loss: float | None,
-        others: Mapping[str, float] | None = None,
+        step: int | None = None,
+        **more: float,
     ) -> Status:
-        stopped = self.spec.patience > 0 and bool(self.seen)
         write_result(
             self.folder,
             self.spec,
             self.corpus,
             status=status,
-            step=self.best[0] if stopped and status == "finished" else self.step,
-            stopped_at=self.step,
+            step=self.step if step is None else step,
             loss=loss,
-            others=others or {},
             seconds=self.seconds,
+            unique_tokens=self.batches.unique_tokens,
+            more=more,
         )
         if self.spec.kind != "trunk":
             drop_checkpoints(self.folder / "checkpoint")
         return status
 
 
+def make_batches(spec: TrainSpec, corpus: Corpus) -> Batches | Streams:
+    """The order of a run's data: windows for a Transformer, streams for a recurrent network."""
+    tokens, context = corpus.train.array(), spec.shape.context
+    if isinstance(spec.shape, RecurrentShape):
+        return Streams(
+            tokens, context, spec.sequences, spec.row_tokens, spec.seed, spec.unique_tokens
+        )
+    return Batches(tokens, context, spec.sequences, spec.seed, spec.unique_tokens)
+
+
 def log_spaced(last: int, points: int) -> list[int]:
     """Whole steps from about 1% of `last` to `last`, evenly spaced in the logarithm."""
-    if points < 1:
-        return []
+    if points < 2:
+        return [last] * points
     first = max(1.0, last / 100)
     ratio = (last / first) ** (1 / max(1, points - 1))
     return sorted({min(last, round(first * ratio**i)) for i in range(points)})

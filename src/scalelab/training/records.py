@@ -4,6 +4,7 @@
     metrics.jsonl  training loss, rate, gradient norm, speed; append-only
     noise.jsonl    estimates behind the gradient noise scale; append-only
     evals.jsonl    held-out loss along the way; append-only
+    positions.json final held-out loss at each position of the context (trunks have none)
     checkpoint/    state to resume from and to branch from
     result.json    written last, atomically: its presence means that the run has ended
 

@@ -26,22 +26,19 @@ def write_result(
     *,
     status: str,
     step: int,
-    stopped_at: int,
     loss: float | None,
-    others: Mapping[str, float],
     seconds: float,
+    unique_tokens: int,
+    more: Mapping[str, float],
 ) -> None:
     """Write result.json: every component of the count, FLOP by every convention, the loss.
 
-    step: to which tokens and loss belong; stopped_at: the last one trained, later where the run was
-    stopped early. loss: final held-out loss, nats per token (None for a trunk, which is not
-    decayed). others: loss on other texts, by name.
+    step: where the model stood whose loss this is (before the last one for a run that was to stop
+    early). loss: final held-out loss, nats per token (None for a trunk, which is not decayed).
+    unique_tokens: of the run's data set. more: columns that only some runs have.
     """
     count = count_parameters(spec.shape)
     tokens = step * spec.batch_tokens
-    row = spec.row_tokens
-    there = spec.unique_tokens or corpus.train.tokens - 1
-    whole = max(1, round(there / row)) if spec.unique_tokens else there // row
     values: dict[str, Any] = {
         "run": spec.run,
         "status": status,
@@ -50,7 +47,7 @@ def write_result(
         **{f"params_{part}": number for part, number in count.to_dict().items()},
         **dimensions(spec.shape),
         "tokens": tokens,
-        "unique_tokens": min(tokens, whole * row),
+        "unique_tokens": min(tokens, unique_tokens),
         "flops": flops_per_token(spec.shape, "exact") * tokens,
         **{
             f"flops_{name.lower()}": flops_per_token(spec.shape, name) * tokens
@@ -58,13 +55,12 @@ def write_result(
         },
         "batch_tokens": spec.batch_tokens,
         "steps": step,
-        "stopped_at_step": stopped_at,
         "lr": spec.lr,
         "schedule": spec.schedule,
         "seed": spec.seed,
         "trunk": spec.trunk or spec.run,
         "loss": loss,
-        **{f"loss.{name}": value for name, value in others.items()},
+        **more,
         "bytes_per_token": corpus.bytes_per_token,
         "tokenizer": corpus.tokenizer,
         "noise_scale": measured_noise_scale(folder),

@@ -25,14 +25,14 @@ class TrainSpec:
 
     trunk and fork_step: a branch starts from the checkpoint of run `trunk` at `fork_step`, counted
     in the branch's own steps; trunk_step: the same place in the trunk's steps, where the branch has
-    another batch (None: equal to fork_step). stop_step: a trunk stops here, still at its constant
-    rate; it keeps checkpoints at `fork_steps`.
+    another batch (None: equal to fork_step); both have then processed the same tokens. stop_step: a
+    trunk stops here, still at its constant rate; it keeps checkpoints at `fork_steps`.
 
     unique_tokens: size of the data set, a fixed subset of the training split that is the same for
     every run and contains every smaller one (0: the whole split). patience: the run stops when the
-    held-out loss has not fallen for so many evaluations along the way, and its loss is the lowest
-    of them (0: it runs to its last step). unroll: tokens through which a recurrent network is
-    differentiated at once; its state is carried on (0: the context).
+    held-out loss has not fallen for so many evaluations along the way, and its result is that of
+    the model at the lowest of them (0: it runs to its last step). unroll: tokens through which a
+    recurrent network is differentiated at once; its state is carried on (0: the context).
 
     others: (name, folder) of prepared corpora on which the final model is also evaluated, on
     others_tokens tokens each.
@@ -78,24 +78,38 @@ class TrainSpec:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        if self.batch_tokens % self.row_tokens:
+        length = "unroll" if self.unroll else "context"
+        if self.unroll < 0 or (self.unroll and isinstance(self.shape, TransformerShape)):
+            raise SpecError(
+                f"run {self.run}: unroll is {self.unroll}; a positive number of tokens for a "
+                "recurrent network, 0 for a Transformer, is expected."
+            )
+        if self.batch_tokens < 1 or self.batch_tokens % self.row_tokens:
             raise SpecError(
                 f"batch of {self.batch_tokens} tokens is not a whole number of sequences of "
-                f"{self.row_tokens} tokens; choose a multiple of the context (of unroll, for a "
-                "recurrent network)."
+                f"{self.row_tokens} tokens; choose a multiple of the {length}."
             )
         if self.micro_tokens and (
             self.micro_tokens % self.row_tokens or self.batch_tokens % self.micro_tokens
         ):
             raise SpecError(
-                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the sequence "
+                f"micro-batch of {self.micro_tokens} tokens must be a multiple of the {length} "
                 f"({self.row_tokens}) that divides the batch ({self.batch_tokens})."
             )
-        if self.unroll and not isinstance(self.shape, RecurrentShape):
+        if self.unique_tokens < 0 or 0 < self.unique_tokens < self.shape.context:
             raise SpecError(
-                f"run {self.run}: unroll {self.unroll} is of recurrent networks; a Transformer "
-                "trains on whole contexts."
+                f"run {self.run}: unique_tokens is {self.unique_tokens}; one sequence has "
+                f"{self.shape.context}. Ask for at least that, or 0 for the whole text."
             )
+        if self.patience and (self.patience < 0 or self.kind == "trunk" or self.curve_points < 1):
+            raise SpecError(
+                f"run {self.run}: patience {self.patience} with {self.curve_points} evaluations "
+                f"along the way of a {self.kind}; early stopping needs evaluations, and a trunk "
+                "does not stop early."
+            )
+        names = [name for name, _ in self.others]
+        if len(set(names)) < len(names):
+            raise SpecError(f"run {self.run}: two other texts have one name in {names}.")
         if self.schedule not in SCHEDULES:
             raise SpecError(
                 f"schedule is {self.schedule!r}; one of {', '.join(SCHEDULES)} is expected."
@@ -124,18 +138,18 @@ class TrainSpec:
         return self.steps - round(self.decay_fraction * self.steps)
 
     @property
+    def sequences(self) -> int:
+        """Sequences per optimizer step: rows of a batch."""
+        return self.batch_tokens // self.row_tokens
+
+    @property
     def row_tokens(self) -> int:
         """Tokens of one row of a batch."""
         return self.unroll or self.shape.context
 
     @property
-    def sequences(self) -> int:
-        """Sequences per optimizer step."""
-        return self.batch_tokens // self.row_tokens
-
-    @property
-    def trunk_at(self) -> int:
-        """The trunk's step from whose checkpoint a branch starts."""
+    def forks_at(self) -> int:
+        """The step of the trunk at which this run branches off."""
         return self.fork_step if self.trunk_step is None else self.trunk_step
 
     def to_dict(self) -> dict[str, Any]:

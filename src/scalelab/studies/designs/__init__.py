@@ -11,8 +11,11 @@ from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
     embedding,
+    learning_curves,
     overfitting,
     parameters_data_compute,
+    schedules,
+    shape,
     transfer,
 )
 
@@ -21,9 +24,12 @@ DESIGNS: dict[str, Design] = {
     for design in (
         parameters_data_compute.DESIGN,
         overfitting.DESIGN,
+        learning_curves.DESIGN,
         critical_batch.DESIGN,
+        shape.DESIGN,
         transfer.DESIGN,
         embedding.DESIGN,
+        schedules.DESIGN,
     )
 }
 

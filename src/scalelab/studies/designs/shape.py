@@ -1,0 +1,394 @@
+"""Shape: at one N, depth against width, heads, and the feed-forward ratio."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from scalelab.counting import TransformerShape
+from scalelab.execution.execute import Job
+from scalelab.fitting import Estimate
+from scalelab.studies.conclusion import (
+    Axis,
+    Check,
+    Conclusion,
+    Finding,
+    Number,
+    Picture,
+    Series,
+    phrase,
+)
+from scalelab.studies.design import Bench, Design, Plan
+from scalelab.studies.evidence import Evidence, Run
+from scalelab.studies.sizes import LEAST_HEADS, shape_of_width, size_of
+from scalelab.studies.variants import (
+    RATES,
+    Tuned,
+    excess,
+    noise_estimate,
+    not_bracketed,
+    over_best,
+    percent,
+    spread,
+    tune,
+)
+from scalelab.units import format_count
+
+WIDTHS = (32, 48, 64, 96, 128, 160, 192, 256)
+"""Of the shape from which the others depart; N is 24 times the square with two layers."""
+
+WIDTHS_DEPTH_ALONE = (24, 32)
+"""Where the allowance does not pay for heads and feed-forward ratios too."""
+
+LAYERS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+HEADS = (1, 2, 4, 8, 16)
+RATIOS = (0.5, 1.0, 2.0, 8.0)
+
+NARROWEST = 2.0
+"""Least aspect ratio d_model / n_layer compared. Kaplan et al.'s figure 5 begins at about 5."""
+
+LEAST_HEAD = 8
+"""Least width of a head that the check takes in: their figure begins at about 10."""
+
+TOKENS_PER_PARAMETER = (10.0, 40.0)
+"""The largest N that gets the first; what is then left goes to more tokens, up to the second."""
+
+LEAST_STEPS = 300
+
+MARGIN = 0.03
+"""Kaplan et al. 2020, section 3.1: "loss varies only a few percent over a wide range of shapes";
+figure 5: (6 layers, 4288 wide) within 3% of (48, 1600)."""
+
+ALPHA_N = 0.07
+"""Slope of log loss against log N by which losses are moved to one N, from which these shapes
+differ by a percent. (assumed: .04 to .1 were measured on byte tokens, docs/LOG.md)"""
+
+ALPHA_C = 0.050
+"""Kaplan et al. 2020, equation 1.3: 1% of loss is 22% of compute."""
+
+CHECKS = {
+    "aspect": Check.at_most(
+        "greatest loss increase over aspect ratios",
+        MARGIN,
+        "section 3.1, figure 5",
+        f"at one N, depth against width moves the loss by at most {MARGIN:.0%}",
+    ),
+    "heads": Check.at_most(
+        "greatest loss increase over numbers of heads",
+        MARGIN,
+        "figure 5",
+        f"at one N, the number of heads moves the loss by at most {MARGIN:.0%}",
+    ),
+    "ratio": Check.at_most(
+        "greatest loss increase over feed-forward ratios",
+        MARGIN,
+        "figure 5",
+        f"at one N, feed-forward ratios of 1/2 to 8 move the loss by at most {MARGIN:.0%}",
+    ),
+}
+
+
+AXES = {
+    "aspect": ("aspect ratio", "Aspect ratio d_model / n_layer"),
+    "heads": ("head dimension", "Head dimension d_model / n_head"),
+    "ratio": ("feed-forward ratio", "Feed-forward ratio d_ff / d_model"),
+}
+
+
+def variants(base: TransformerShape) -> dict[str, list[TransformerShape]]:
+    """Shapes of the size of `base` along each axis, `base` among them: aspect, heads, ratio."""
+    sized = [_sized(base, n_layer, 4.0) for n_layer in LAYERS if n_layer != base.n_layer]
+    deep = [s for s in sized if s and (s.n_layer == 1 or aspect(s) >= NARROWEST)]
+    heads = [
+        replace(base, n_head=count)
+        for count in HEADS
+        if count != base.n_head and base.d_model % (2 * count) == 0 and base.d_model >= 4 * count
+    ]
+    ratios = [_sized(base, base.n_layer, ratio) for ratio in RATIOS]
+    return {
+        "aspect": [base, *deep],
+        "heads": [base, *heads],
+        "ratio": [base, *(shape for shape in ratios if shape)],
+    }
+
+
+def aspect(shape: TransformerShape) -> float:
+    """Aspect ratio d_model / n_layer."""
+    return shape.d_model / shape.n_layer
+
+
+def _sized(base: TransformerShape, n_layer: int, ratio: float) -> TransformerShape | None:
+    """The shape of N = n_layer d_model (4 d_model + 2 d_ff) nearest to a feed-forward ratio.
+
+    The width is one that heads of `base.head_dim` or so divide; d_ff, which may be any whole
+    number, then makes up N to within a percent. None where no width comes near the ratio.
+    """
+    per_layer = size_of(base) / n_layer
+    ideal = math.sqrt(per_layer / (4 + 2 * ratio))
+    best: tuple[float, TransformerShape] | None = None
+    for width in range(max(12, int(ideal * 0.8)), int(ideal * 1.25) + 2):
+        heads = [h for h in range(LEAST_HEADS, width // 6 + 1) if width % (2 * h) == 0]
+        d_ff = round((per_layer - 4 * width**2) / (2 * width))
+        if not heads or d_ff < 1:
+            continue
+        head = min(heads, key=lambda h: abs(h - width / base.head_dim))
+        off = abs(math.log(d_ff / width / ratio))
+        if best is None or off < best[0]:
+            shape = replace(base, n_layer=n_layer, d_model=width, n_head=head, d_ff=d_ff)
+            best = off, shape
+    return best[1] if best is not None and best[0] < math.log(1.5) else None
+
+
+def plan(bench: Bench) -> Plan:
+    """The largest N at which the allowance pays for every axis, else for depth alone."""
+    choices = [(width, tuple(CHECKS)) for width in reversed(WIDTHS)]
+    choices += [(width, ("aspect",)) for width in reversed(WIDTHS_DEPTH_ALONE)]
+    for width, axes in choices:
+        base = shape_of_width(width, replace(bench.family, n_layer=2))
+        shapes = _distinct(variants(base), axes)
+        least, most = (size_of(base) * ratio for ratio in TOKENS_PER_PARAMETER)
+        least = max(least, LEAST_STEPS * bench.batch_tokens)
+        if least > bench.corpus.train.tokens or _out_of_reach(bench, shapes, least):
+            continue
+        jobs = bench.largest(partial(_jobs, bench, shapes), least, most)
+        if jobs is not None:
+            return Plan(jobs, left_out=_left_out(axes, base))
+    smallest = format_count(24 * WIDTHS_DEPTH_ALONE[0] ** 2)
+    return Plan(
+        left_out=(
+            f"shapes: even models of {smallest} parameters at {len(RATES)} rates each cost more "
+            f"than {bench.allowance}; a larger budget compares them",
+        )
+    )
+
+
+def _distinct(
+    found: dict[str, list[TransformerShape]], axes: Sequence[str]
+) -> list[TransformerShape]:
+    return list(dict.fromkeys(shape for axis in axes for shape in found[axis]))
+
+
+def _out_of_reach(bench: Bench, shapes: Sequence[TransformerShape], tokens: float) -> bool:
+    """Whether even at the ladder's speeds, which deep models fall short of, it is too dear."""
+    if bench.allowance.unit != "seconds":
+        return False
+    sizes = np.log([size_of(shape) for shape in bench.sizes])
+    speed = math.exp(np.interp(math.log(size_of(shapes[0])), sizes, np.log(bench.speeds)))
+    return len(shapes) * len(RATES) * tokens / speed / bench.workers > bench.allowance.amount
+
+
+def _jobs(bench: Bench, shapes: Sequence[TransformerShape], tokens: int) -> list[Job]:
+    """Every shape at every rate, with another seed at each rate."""
+    jobs = []
+    for shape in shapes:
+        # A rate goes with the width: the ladder's own at that width (Yang et al. 2022).
+        like = replace(shape, n_layer=2, n_head=1, d_ff=4 * shape.d_model)
+        for i, factor in enumerate(RATES):
+            name = f"shape-l{shape.n_layer}-w{shape.d_model}-h{shape.n_head}-f{shape.d_ff}-r{i}"
+            spec = bench.spec(
+                name, shape, tokens, lr=factor * bench.rate(like), seed=bench.seed + i
+            )
+            why = (
+                f"{shape.n_layer} layers of width {shape.d_model}, {shape.n_head} heads, "
+                f"feed-forward {shape.d_ff}, at {factor:g} times its guessed rate"
+            )
+            jobs.append(bench.job(spec, why))
+    return jobs
+
+
+def _left_out(axes: Sequence[str], base: TransformerShape) -> tuple[str, ...]:
+    deep = [aspect(s) for s in variants(base)["aspect"] if s.n_layer > 1]
+    lines = [
+        f"aspect ratios span a factor of {max(deep) / min(deep):.0f} at N = "
+        f"{format_count(size_of(base))}, the paper's 40: layers of {NARROWEST:g} or more widths "
+        "need N above 600k for that"
+    ]
+    if "heads" not in axes:
+        lines.append("heads and feed-forward ratio: this budget pays for depth against width alone")
+    return tuple(lines)
+
+
+def conclude(evidence: Evidence) -> Conclusion:
+    """Greatest loss increase along each axis, every shape at its best rate."""
+    groups: dict[TransformerShape, list[Run]] = {}
+    for run in evidence.own:
+        if isinstance(run.spec.shape, TransformerShape):
+            groups.setdefault(run.spec.shape, []).append(run)
+    tuned = tune(groups, evidence.noise_level, evidence.seed)
+    if tuned is None:
+        why = "too few runs have finished" if groups else "there are no runs"
+        return Conclusion(
+            DESIGN.name,
+            DESIGN.title,
+            f"{phrase('cannot tell')} whether shape matters little: {why}.",
+            [Finding(CHECKS["aspect"], None, why)],
+        )
+    base = max(groups, key=lambda s: len(set(_distinct(variants(s), tuple(CHECKS))) & set(groups)))
+    tuned = _at_one_size(tuned, base)
+    # In the order of the axis, finished ones alone; an axis that nothing was asked of is not there.
+    found = {
+        axis: sorted((s for s in shapes if s in tuned.names), key=partial(place, axis))
+        for axis, shapes in variants(base).items()
+        if any(shape in groups for shape in shapes[1:])
+    }
+    findings = [_finding(axis, shapes, tuned, evidence.level) for axis, shapes in found.items()]
+    return Conclusion(
+        DESIGN.name,
+        DESIGN.title,
+        _statement(dict(zip(found, findings, strict=True)), found, tuned, base),
+        findings,
+        _numbers(dict(zip(found, findings, strict=True)), found, tuned, evidence.level),
+        [_picture(axis, s, tuned, evidence.level) for axis, s in found.items() if len(s) > 1],
+        not_bracketed(tuned, _tip),
+    )
+
+
+def place(axis: str, shape: TransformerShape) -> float:
+    """Where a shape stands on an axis of figure 5."""
+    if axis == "aspect":
+        return aspect(shape)
+    return shape.head_dim if axis == "heads" else shape.d_ff / shape.d_model
+
+
+def counts(axis: str, shape: TransformerShape) -> bool:
+    """Whether the check takes a shape in: one layer, one head and threads of heads stand apart.
+
+    Kaplan et al. 2020, section 3.2: one-layer models fall off the trend of all others. So does one
+    head a layer here, where a model has two layers, not dozens (measured: docs/LOG.md).
+    """
+    if axis == "aspect":
+        return shape.n_layer > 1
+    return axis != "heads" or (shape.n_head >= LEAST_HEADS and shape.head_dim >= LEAST_HEAD)
+
+
+def _at_one_size(tuned: Tuned[TransformerShape], base: TransformerShape) -> Tuned[TransformerShape]:
+    """Log losses moved to the N of `base` by the assumed slope."""
+    off = np.log([size_of(shape) / size_of(base) for shape in tuned.names])
+    return replace(tuned, log_loss=tuned.log_loss + ALPHA_N * off)
+
+
+def _finding(
+    axis: str, shapes: Sequence[TransformerShape], tuned: Tuned[TransformerShape], level: float
+) -> Finding:
+    inside = [shape for shape in shapes if counts(axis, shape)]
+    if len(inside) < 3:
+        return Finding(CHECKS[axis], None, f"only {len(inside)} of the shapes compared finished")
+    return Finding(CHECKS[axis], spread(*tuned.only(inside), level))
+
+
+def _numbers(
+    findings: Mapping[str, Finding],
+    found: Mapping[str, Sequence[TransformerShape]],
+    tuned: Tuned[TransformerShape],
+    level: float,
+) -> dict[str, Number]:
+    numbers = {}
+    for axis, finding in findings.items():
+        if (rise := finding.estimate) is None:
+            continue
+        numbers[f"loss_increase_{axis}"] = Number(
+            rise, "", f"greatest loss over the least along the axis {axis}, minus 1"
+        )
+        value, low, high = ((1 + end) ** (1 / ALPHA_C) for end in (rise.value, rise.low, rise.high))
+        numbers[f"compute_{axis}"] = Number(
+            Estimate(value, low, high, level),
+            "",
+            f"compute that makes up for it by the paper's L(C_min), exponent {ALPHA_C:g}",
+        )
+    for axis, shapes in found.items():
+        inside = [shape for shape in shapes if counts(axis, shape)]
+        for shape in shapes:
+            alone = shape.n_layer == 1 if axis == "aspect" else shape.n_head == 1
+            if inside and alone and not counts(axis, shape):
+                name = "one_layer" if axis == "aspect" else "one_head"
+                numbers[name] = Number(
+                    excess(tuned, shape, inside, level),
+                    "",
+                    f"loss with {name.replace('_', ' ')} over the mean of the others, minus 1",
+                )
+    numbers["noise"] = Number(
+        noise_estimate(tuned, level), "", "standard deviation of log loss from run to run"
+    )
+    return numbers
+
+
+def _statement(
+    findings: Mapping[str, Finding],
+    found: Mapping[str, Sequence[TransformerShape]],
+    tuned: Tuned[TransformerShape],
+    base: TransformerShape,
+) -> str:
+    verdict = Conclusion("", "", "", list(findings.values())).verdict
+    words = []
+    for axis, finding in findings.items():
+        inside = [place(axis, shape) for shape in found[axis] if counts(axis, shape)]
+        if finding.estimate is None:
+            words.append(f"{AXES[axis][0]}: {finding.why}")
+            continue
+        words.append(
+            f"{AXES[axis][0]} {min(inside):.3g} to {max(inside):.3g} move the loss by "
+            f"{percent(finding.estimate)}"
+        )
+    return (
+        f"{phrase(verdict)}: at N = {format_count(size_of(base))}, every shape at its best rate, "
+        f"{'; '.join(words)}; the paper's few percent are taken as at most {MARGIN:.0%}, and runs "
+        f"scatter by {tuned.noise:.1%}."
+    )
+
+
+def _picture(
+    axis: str, shapes: Sequence[TransformerShape], tuned: Tuned[TransformerShape], level: float
+) -> Picture:
+    value, low, high = over_best(tuned, shapes, level)
+    series = []
+    for mark, label, wanted in (("point", "compared", True), ("hollow", "apart", False)):
+        here = [i for i, shape in enumerate(shapes) if counts(axis, shape) == wanted]
+        if here:
+            series.append(
+                Series(
+                    x=[place(axis, shapes[i]) for i in here],
+                    y=[value[i] for i in here],
+                    low=[low[i] for i in here],
+                    high=[high[i] for i in here],
+                    mark=mark,  # type: ignore[arg-type]
+                    label=label,
+                    tips=[_tip(shapes[i]) for i in here],
+                )
+            )
+    span = [place(axis, shape) for shape in shapes]
+    edge = [100 * MARGIN] * 2
+    series.append(Series([min(span), max(span)], edge, "dashed", f"margin of {MARGIN:.0%}"))
+    return Picture(
+        f"shape-{axis}",
+        f"Loss increase against {AXES[axis][0]}",
+        "At one N, each shape at its best learning rate; percent above the best of them.",
+        Axis(AXES[axis][1]),
+        Axis("Loss increase (%)", log=False),
+        series,
+        paper="figure 5",
+    )
+
+
+def _tip(shape: TransformerShape) -> str:
+    return (
+        f"{shape.n_layer} layers, width {shape.d_model}, {shape.n_head} heads, feed-forward "
+        f"{shape.d_ff}, N {format_count(size_of(shape))}"
+    )
+
+
+DESIGN = Design(
+    name="shape",
+    title="Shape matters little",
+    paper="figure 5, section 3.1",
+    varies="depth against width, number of heads, feed-forward ratio",
+    holds="N to within a percent, tokens, batch; the learning rate is tuned for every shape",
+    concludes="how much the loss rises along each at most, and what compute makes up for it",
+    weight=0.8,
+    plan=plan,
+    conclude=conclude,
+    ladder=False,
+)
