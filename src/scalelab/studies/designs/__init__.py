@@ -11,6 +11,7 @@ from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     critical_batch,
     efficiency,
+    embedding,
     learning_curves,
     overfitting,
     parameters_data_compute,
@@ -29,6 +30,7 @@ DESIGNS: dict[str, Design] = {
         critical_batch.DESIGN,
         shape.DESIGN,
         transfer.DESIGN,
+        embedding.DESIGN,
         schedules.DESIGN,
     )
 }
