@@ -456,7 +456,7 @@ DESIGN = Design(
     "and learning rate, one after the other",
     holds="data size, recipe, text",
     concludes="whether N without embeddings orders the losses, and exponents by each way to count",
-    weight=1.0,
+    weight=0.5,
     plan=plan,
     conclude=conclude,
 )
