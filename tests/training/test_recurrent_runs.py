@@ -146,8 +146,9 @@ def test_less_data_and_stopping_early_go_with_streams(
     spec: TrainSpec, corpus: Corpus, tmp_path: Path
 ) -> None:
     early = replace(
-        spec, shape=RecurrentShape("lstm", 2, 16, 32, corpus.vocabulary), unroll=16, lr=3e-2, steps=300, schedule="constant", unique_tokens=96, patience=3,
-        curve_points=24, noise_every=0,
+        spec, shape=RecurrentShape("lstm", 2, 16, 32, corpus.vocabulary), unroll=16, lr=3e-2,
+        steps=300, schedule="constant", unique_tokens=96, patience=3, curve_points=24,
+        noise_every=0,
     )  # fmt: skip
     train(early, tmp_path / "whole")
     values = outcome(tmp_path / "whole")
