@@ -13,7 +13,7 @@ import pytest
 from tiny_runs import tiny
 
 from scalelab.counting import flops_per_token
-from scalelab.errors import RecordError, SpecError
+from scalelab.errors import RecordError
 from scalelab.execution.study import (
     curve_table,
     locked,

@@ -9,9 +9,11 @@ from pathlib import Path
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
+    context,
     critical_batch,
     overfitting,
     parameters_data_compute,
+    recurrent,
     schedules,
     shape,
 )
@@ -23,6 +25,8 @@ DESIGNS: dict[str, Design] = {
         overfitting.DESIGN,
         critical_batch.DESIGN,
         shape.DESIGN,
+        recurrent.DESIGN,
+        context.DESIGN,
         schedules.DESIGN,
     )
 }
