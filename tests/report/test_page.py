@@ -19,7 +19,7 @@ from report_sample import FakeEstimate, curves, runs, study
 from scalelab import report
 from scalelab.errors import Notice, RecordError
 from scalelab.report.figures import FIGURES
-from scalelab.report.page import render
+from scalelab.report.page import figures_of, render
 from scalelab.report.theme import DARK, LIGHT
 from scalelab.studies.result import Choice, HeldOut, StudyResult
 
@@ -179,7 +179,7 @@ def test_dollar_signs_are_no_placeholders() -> None:
 
 
 def render_study(result: StudyResult) -> str:
-    return render(result, tuple(make(result) for make in FIGURES))
+    return render(result, figures_of(result))
 
 
 EMPTY = runs(status="diverged").with_columns(pl.lit(None, dtype=pl.Float64).alias("loss"))

@@ -161,7 +161,7 @@ def test_the_rest_is_told_as_it_was_decided(
     assert set(found.conventions) == {"params", "tokens", "flops", "loss"}
     assert set(found.curves["run"]) == {*fitted_runs(ladder), *ladder.held_out}
     for job in ladder.jobs[:3]:
-        assert why(job.spec.run, ladder, job.spec.kind)
+        assert why(job.spec.run, ladder.held_out, job.spec.kind)
 
 
 @pytest.mark.slow

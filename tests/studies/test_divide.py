@@ -207,6 +207,6 @@ def test_a_design_sees_what_is_planned_already() -> None:
         return Plan(bench.planned)
 
     later = replace(spender("b", 1.0), plan=plan)
-    found = divided(StudyPlan(), [spender("a", 1.0), later], bench(), *spend(1000.0))
+    found = divided(StudyPlan(), [spender("a", 1.0), later], bench(), *spend(1000.0, "seconds"))
     assert {"a-0", "a-1"} <= seen[0]
     assert set(found.runs["b"]) == seen[0] == set(found.jobs)

@@ -67,6 +67,8 @@ def run(command: Run) -> int:
 
 def run_json(found: StudyResult, report: Path) -> dict[str, Any]:
     """The answer of `scalelab run --json`."""
+    from scalelab.report import conclusion_json
+
     held_out = [
         {
             "run": item.run,
@@ -92,6 +94,7 @@ def run_json(found: StudyResult, report: Path) -> dict[str, Any]:
         "held_out": held_out[-1] if held_out else None,
         "held_out_runs": held_out,
         "missing": dict(found.missing),
+        "conclusions": [conclusion_json(c, report.parent / "figures") for c in found.conclusions],
         "warnings": [dataclasses.asdict(notice) for notice in found.notices],
     }
 

@@ -124,14 +124,11 @@ def run_table(
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def curve_table(
-    study: Path, runs: Iterable[TrainSpec], flops: dict[str, float], *, trunks: bool = False
-) -> pl.DataFrame:
+def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float]) -> pl.DataFrame:
     """Learning curves, long form: held-out loss at log-spaced steps, and what training logged.
 
     A branch's curve begins with its trunk's. flops: training FLOP per token of each run. `loss` is
-    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before. trunks:
-    trunks are runs too.
+    held-out; `train_loss`, lr, grad_norm and noise_scale are those logged nearest before.
     """
     rows = [
         {
@@ -171,7 +168,7 @@ def _curve(study: Path, spec: TrainSpec) -> Iterator[tuple[dict[str, Any], dict[
         folders.insert(0, (study / spec.trunk, spec.fork_step * spec.batch_tokens))
     for folder, until in folders:
         logged = list(read_lines(folder / "metrics.jsonl"))
-        for line in read_lines(folder / "evals.jsonl"):
+        for line in read_lines(folder / "evals.jsonl", "tokens", "loss"):
             if until is not None and line["tokens"] > until:
                 break
             while len(logged) > 1 and logged[1]["step"] <= line["step"]:
@@ -204,7 +201,7 @@ def read_run(study: Path, spec: TrainSpec) -> RunRecord:
     ]
     noise = [
         (line["step"], line["signal"], line["noise"])
-        for line in read_lines(study / spec.run / "noise.jsonl")
+        for line in read_lines(study / spec.run / "noise.jsonl", "signal", "noise")
     ]
     path = study / spec.run / "positions.json"
     # Without a result the run goes on, and writes this again.

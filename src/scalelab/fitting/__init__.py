@@ -7,7 +7,7 @@ from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
-from scalelab.fitting.isoflop import IsoFlop, isoflop, optima
+from scalelab.fitting.isoflop import IsoFlop, envelope, isoflop, optima
 from scalelab.fitting.result import Estimate, Fit, Prediction
 from scalelab.fitting.scores import Backtest, Candidate
 from scalelab.fitting.slices import SLICES
@@ -26,6 +26,7 @@ __all__ = [
     "at_best_batch",
     "backtest",
     "checked",
+    "envelope",
     "fit",
     "fit_auto",
     "isoflop",

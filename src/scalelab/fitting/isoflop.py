@@ -178,7 +178,7 @@ def isoflop(
                 found[name] = _surface(table, groups, level, seed)
             elif name == "envelope":
                 assert curves is not None
-                found[name] = _envelope(curves, level)
+                found[name] = envelope(curves, level=level)
             else:
                 found[name] = _by_polynomial(name, groups, level)
         except FitError as error:
@@ -386,8 +386,12 @@ def _surface(
 _ENVELOPE_POINTS = 200
 
 
-def _envelope(curves: pl.DataFrame, level: float) -> MethodResult:
-    """The run with the lowest loss at each compute, along all learning curves (approach 1)."""
+def envelope(curves: pl.DataFrame, *, level: float = 0.9) -> MethodResult:
+    """The run with the lowest loss at each compute, along all learning curves (approach 1).
+
+    curves: run, params, tokens, flops, loss. Each run that touches the envelope between the
+    smallest and the largest size counts once. Raises FitError when fewer than three do.
+    """
     needed = ("run", "params", "tokens", "flops", "loss")
     missing = [name for name in needed if name not in curves.columns]
     if missing:
@@ -428,8 +432,10 @@ def _envelope(curves: pl.DataFrame, level: float) -> MethodResult:
         )
     if len(budgets) < 3:
         raise FitError(f"{len(budgets)} sizes between the ends touch the envelope; three needed.")
-    size = fit_line(np.array(places), np.log([b.params.value for b in budgets if b.params]))
-    data = fit_line(np.array(places), np.log([b.tokens for b in budgets if b.tokens]))
+    size = fit_line(
+        np.array(places), np.log([b.params.value for b in budgets if b.params]), level=level
+    )
+    data = fit_line(np.array(places), np.log([b.tokens for b in budgets if b.tokens]), level=level)
     return _result("envelope", budgets, size, data)
 
 

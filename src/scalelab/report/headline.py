@@ -1,4 +1,4 @@
-"""What was found, in five lines: the same words on the page and on the terminal."""
+"""What was found: a line for each design, five for a ladder; on the page and the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from scalelab.report.figures.check import residual_rows
 from scalelab.units import format_count, format_estimate, format_number
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scalelab.fitting import Estimate
+    from scalelab.studies.conclusion import Conclusion
     from scalelab.studies.result import StudyResult
 
 
@@ -28,6 +31,24 @@ class Finding:
 
 
 def headline(result: StudyResult) -> tuple[Finding, ...]:
+    """``shape: agrees. STATEMENT`` for each design; then the ladder, where there is one."""
+    designs = tuple(Finding(c.design, f"{c.verdict}. {c.statement}") for c in result.conclusions)
+    return designs + (of_ladder(result) if result.has_ladder else ())
+
+
+def of_designs(conclusions: Sequence[Conclusion]) -> Finding:
+    """How many designs agree with the paper, differ, or cannot tell."""
+    found = [conclusion.verdict for conclusion in conclusions]
+    agree, differ = found.count("agrees"), found.count("differs")
+    return Finding(
+        "Findings",
+        f"{agree} of {len(found)} designs {'agrees' if agree == 1 else 'agree'} with the paper, "
+        f"{differ} {'differs' if differ == 1 else 'differ'}, "
+        f"{len(found) - agree - differ} cannot tell at this scale.",
+    )
+
+
+def of_ladder(result: StudyResult) -> tuple[Finding, ...]:
     """Held-out prediction, exponents, compute-optimal split, savings, and what limits them."""
     return (
         Finding("Prediction", _prediction(result)),

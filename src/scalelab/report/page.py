@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -12,10 +13,11 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import RecordError
-from scalelab.report import tables
+from scalelab.report import findings, tables
 from scalelab.report.figures import FIGURES, Figure
 from scalelab.report.figures.base import why_missing
-from scalelab.report.headline import headline
+from scalelab.report.figures.picture import draw
+from scalelab.report.headline import of_designs, of_ladder
 from scalelab.report.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
@@ -37,11 +39,11 @@ def write(result: StudyResult, out: Path) -> Path:
     from scalelab.report.export import write_figure
 
     page = out if out.suffix.lower() in (".html", ".htm") else out / "report.html"
-    figures = tuple(make(result) for make in FIGURES)
+    figures = figures_of(result)
     try:
         folder = page.parent / FIGURE_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        for figure in figures:
+        for figure in (*figures.designs, *figures.ladder):
             if figure.chart is None:  # a picture of an earlier state would mislead
                 for suffix in (".png", ".svg"):
                     (folder / f"{figure.name}{suffix}").unlink(missing_ok=True)
@@ -58,30 +60,109 @@ def write(result: StudyResult, out: Path) -> Path:
     return page
 
 
-def render(result: StudyResult, figures: tuple[Figure, ...]) -> str:
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a page: of the pictures of its designs, in their order, and of the ladder."""
+
+    designs: tuple[Figure, ...]
+    ladder: tuple[Figure, ...]
+
+    @property
+    def drawn(self) -> tuple[Figure, ...]:
+        """Those with something to show."""
+        return tuple(f for f in (*self.designs, *self.ladder) if f.chart is not None)
+
+
+def figures_of(result: StudyResult) -> Figures:
+    """All figures of a study; where it has no ladder, the ladder's are named without a chart."""
+    pictures = [picture for c in result.conclusions for picture in c.pictures]
+    ladder = tuple(make(result) for make in FIGURES)
+    if not result.has_ladder:
+        ladder = tuple(replace(figure, chart=None) for figure in ladder)
+    return Figures(tuple(map(draw, pictures)), ladder)
+
+
+def render(result: StudyResult, figures: Figures) -> str:
     """The page as text, with scripts, style and data inside."""
+    sections = _sections(result, figures)
     return Template(_asset("page.html")).substitute(
         title=escape(result.title),
         name=escape(result.name),
         subtitle=escape(_subtitle(result)),
         style=_asset("page.css"),
         headline=_headline(result),
-        figures="\n".join(_figure(figure) for figure in figures),
-        held_out=tables.held_out_table(result.held_out) or _missing(result, "held_out"),
-        fits=_fits(result),
-        choices=tables.choice_table(result.choices),
-        plan=_details("The plan, run by run", tables.plan_table(result)) if result.plan else "",
-        runs=tables.run_table(result),
-        conventions=tables.facts({**_CONVENTIONS, **result.conventions}),
-        corpus=tables.facts(result.corpus),
-        settings=tables.facts(result.settings),
-        machine=tables.facts(result.machine),
-        notices=tables.notices(_all_notices(result)),
-        command=escape(result.command or "not recorded"),
-        library=_library() if any(figure.chart is not None for figure in figures) else "",
-        data=_data(figures),
+        contents=" ".join(f'<a href="#{s.anchor}">{s.short}</a>' for s in sections),
+        designs=findings.contents(result.conclusions),
+        sections="\n".join(s.html for s in sections),
+        library=_library() if figures.drawn else "",
+        data=_data(figures.drawn),
         script=_asset("page.js"),
     )
+
+
+@dataclass(frozen=True)
+class _Section:
+    anchor: str
+    short: str
+    title: str
+    content: str
+
+    @property
+    def html(self) -> str:
+        head = f'<section id="{self.anchor}">\n<h2>{self.title}</h2>'
+        return f"{head}\n{self.content}\n</section>"
+
+
+def _sections(result: StudyResult, figures: Figures) -> list[_Section]:
+    """Findings of designs, the ladder's sections, and what was done; those that there are."""
+    sections = []
+    if found := result.conclusions:
+        parts = findings.parts(found, figures.designs, partial(_figure, heading="h4"))
+        content = f"{findings.overview(found)}\n{_NO_SCRIPT}{parts}"
+        sections.append(_Section("findings", "Findings", "Findings", content))
+    if result.has_ladder:
+        drawn = "\n".join(_figure(figure) for figure in figures.ladder)
+        title = "The ladder" if found else "Figures"
+        held_out = tables.held_out_table(result.held_out) or _missing(result, "held_out")
+        sections += [
+            _Section(
+                "figures", title, title, f'{_NO_SCRIPT}<div class="figures wide">{drawn}</div>'
+            ),
+            _Section("held-out", "Held out", "Predicted and measured", held_out),
+            _Section("fits", "Fits", "Fits", f'<div class="fits">{_fits(result)}</div>'),
+        ]
+    if result.has_ladder or result.choices or result.plan:
+        plan = _details("The plan, run by run", tables.plan_table(result)) if result.plan else ""
+        content = tables.choice_table(result.choices) + plan
+        sections.append(_Section("plan", "Plan", "The plan and why", content))
+    return [
+        *sections,
+        _Section("runs", "Runs", "All runs", tables.run_table(result)),
+        _Section("conventions", "Conventions", "Conventions and settings", _settings(result)),
+        _Section("notices", "Notices", "Notices", tables.notices(_all_notices(result))),
+        _Section("reproduce", "Reproduce", "Reproduce", _command(result)),
+    ]
+
+
+_NO_SCRIPT = (
+    '<noscript><p class="none">The interactive figures need JavaScript; the same figures lie '
+    "beside this page as PNG and SVG.</p></noscript>"
+)
+
+
+def _settings(result: StudyResult) -> str:
+    columns = {
+        "Conventions": {**_CONVENTIONS, **result.conventions},
+        "Text": result.corpus,
+        "Settings": result.settings,
+        "Machine": result.machine,
+    }
+    blocks = (f"<div><h3>{name}</h3>{tables.facts(pairs)}</div>" for name, pairs in columns.items())
+    return f'<div class="columns">{"".join(blocks)}</div>'
+
+
+def _command(result: StudyResult) -> str:
+    return f"<pre>{escape(result.command or 'not recorded')}</pre>"
 
 
 _CONVENTIONS = {
@@ -105,23 +186,24 @@ def _subtitle(result: StudyResult) -> str:
 
 
 def _headline(result: StudyResult) -> str:
+    lines = [of_designs(result.conclusions)] if result.conclusions else []
+    lines += of_ladder(result) if result.has_ladder else ()
     return "".join(
-        f"<div><dt>{escape(line.label)}</dt><dd>{escape(line.text)}</dd></div>"
-        for line in headline(result)
+        f"<div><dt>{escape(line.label)}</dt><dd>{escape(line.text)}</dd></div>" for line in lines
     )
 
 
-def _figure(figure: Figure) -> str:
-    title, caption = escape(figure.title), escape(figure.caption)
+def _figure(figure: Figure, heading: str = "h3") -> str:
+    name, title, caption = escape(figure.name), escape(figure.title), escape(figure.caption)
+    head = f'<figure id="{name}"><{heading}>{title}</{heading}>'
     if figure.chart is None:
-        return f'<figure id="{figure.name}"><h3>{title}</h3><p class="none">{caption}</p></figure>'
+        return f'{head}<p class="none">{caption}</p></figure>'
     links = " ".join(
-        f'<a href="{FIGURE_FOLDER}/{figure.name}.{kind}" download>{kind.upper()}</a>'
+        f'<a href="{FIGURE_FOLDER}/{name}.{kind}" download>{kind.upper()}</a>'
         for kind in ("png", "svg")
     )
     return (
-        f'<figure id="{figure.name}"><h3>{title}</h3>'
-        f'<div class="chart" data-figure="{figure.name}" role="img" aria-label="{title}" '
+        f'{head}<div class="chart" data-figure="{name}" role="img" aria-label="{title}" '
         f'style="min-height:{figure.height + 50}px"></div>'
         f'<figcaption>{caption} <span class="files">{links}</span></figcaption></figure>'
     )
@@ -171,9 +253,7 @@ def _library() -> str:
 def _data(figures: tuple[Figure, ...]) -> str:
     from scalelab.report.export import page_spec
 
-    specs: Mapping[str, Any] = {
-        figure.name: page_spec(figure) for figure in figures if figure.chart is not None
-    }
+    specs: Mapping[str, Any] = {figure.name: page_spec(figure) for figure in figures}
     content = {"light": LIGHT.config(), "dark": DARK.config(), "specs": specs}
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")  # so that no run's name can end the script element

@@ -24,10 +24,25 @@ class Cell:
     value: float | None = None
 
 
+@dataclass(frozen=True)
+class Markup:
+    """HTML that is inserted as it is: its maker has escaped what comes from outside."""
+
+    html: str
+
+
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[str | Cell]], *, sortable: bool = False
+    head: Sequence[str],
+    rows: Iterable[Sequence[str | Cell | Markup]],
+    *,
+    sortable: bool = False,
+    kind: str = "",
 ) -> str:
-    """An HTML table; a column with a `Cell` is set as numbers."""
+    """An HTML table; a column with a `Cell` is set as numbers.
+
+    kind: classes of its style. With ``stack`` a row becomes a block on a phone, each cell under its
+    column's name.
+    """
     cells = [list(row) for row in rows]
     numeric = [any(isinstance(row[i], Cell) for row in cells) for i in range(len(head))]
     button = '<button type="button">{}</button>' if sortable else "{}"
@@ -35,13 +50,17 @@ def table(
         f'<th scope="col"{_class(number)}>{button.format(escape(name))}</th>'
         for name, number in zip(head, numeric, strict=True)
     )
+    names = head if "stack" in kind.split() else [""] * len(head)
     body = "\n".join(
-        "<tr>" + "".join(_cell(c, n) for c, n in zip(row, numeric, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(_cell(c, n, name) for c, n, name in zip(row, numeric, names, strict=True))
+        + "</tr>"
         for row in cells
     )
-    kind = ' class="sortable"' if sortable else ""
+    classes = " ".join(filter(None, ("sortable" if sortable else "", kind)))
+    styled = f' class="{classes}"' if classes else ""
     return (
-        f'<div class="scroll"><table{kind}><thead><tr>{heads}</tr></thead>\n'
+        f'<div class="scroll"><table{styled}><thead><tr>{heads}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
@@ -50,11 +69,14 @@ def _class(number: bool) -> str:
     return ' class="number"' if number else ""
 
 
-def _cell(cell: str | Cell, number: bool) -> str:
+def _cell(cell: str | Cell | Markup, number: bool, name: str) -> str:
+    start = f"<td{_class(number)}" + (f' data-label="{escape(name)}"' if name else "")
+    if isinstance(cell, Markup):
+        return f"{start}>{cell.html}</td>"
     if isinstance(cell, str):
-        return f"<td{_class(number)}>{escape(cell)}</td>"
+        return f"{start}>{escape(cell)}</td>"
     key = "" if cell.value is None else f' data-value="{cell.value!r}"'
-    return f"<td{_class(number)}{key}>{escape(cell.shown)}</td>"
+    return f"{start}{key}>{escape(cell.shown)}</td>"
 
 
 def facts(pairs: Mapping[str, str]) -> str:
@@ -112,11 +134,12 @@ def run_table(result: StudyResult) -> str:
     for run in runs.rows(named=True):
         run = {**run, "bits": _bits(run)}
         status = run.get("status") or "finished"
-        used = "" if status != "finished" else "held out" if run.get("held_out") else "fitted"
+        used = "held out" if run.get("held_out") else "" if result.conclusions else "fitted"
+        used = f"{status}, {used}" if used else status
         rows.append(
             [
                 str(run["run"]),
-                f"{status}, {used}" if used else f"{status}, left out",
+                used if status == "finished" else f"{status}, left out",
                 *(_number(run[name], shape) for name, _, shape in columns),
             ]
         )

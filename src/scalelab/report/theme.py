@@ -10,18 +10,51 @@ from typing import Any
 _VIRIDIS = ("#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884")
 _VIRIDIS_LIGHT = ("#44bf70", "#7ad151", "#bddf26", "#fde725")
 
+# Hues for labels, after Okabe and Ito 2008 (colour universal design), its yellow left out and each
+# made darker or lighter until it stands out from its page by 3 to 1 (WCAG 2, graphics).
+_HUES_LIGHT = (
+    "#0072b2",
+    "#d55e00",
+    "#00875f",
+    "#b8579a",
+    "#b87700",
+    "#2f8fcb",
+    "#5e4fa2",
+    "#882255",
+    "#6f6a00",
+    "#707880",
+)
+_HUES_DARK = (
+    "#4aa3df",
+    "#f28140",
+    "#2fc296",
+    "#dd92bd",
+    "#e9b04a",
+    "#9ad0f5",
+    "#a99be0",
+    "#e0728c",
+    "#c9c75e",
+    "#8b959e",
+)
+
+COLOURS = 1 + len(_HUES_LIGHT)
+"""Colours of labels: the ink, then hues."""
+
 SYSTEM_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 PAPER_FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
 
 @dataclass(frozen=True)
 class Theme:
-    """One scheme: ink for text and reference lines, muted for axes, faint for grids, and a ramp."""
+    """One scheme: ink for text and reference lines, muted for axes, faint for grids, a ramp for
+    levels, hues for labels.
+    """
 
     ink: str
     muted: str
     faint: str
     ramp: tuple[str, ...]
+    hues: tuple[str, ...]
     background: str | None
     font: str
 
@@ -56,11 +89,12 @@ class Theme:
                 "titleFontSize": 11,
                 "titleFontWeight": 500,
                 "titlePadding": 6,
+                "layout": {"bottom": {"anchor": "start", "direction": "vertical", "margin": 6}},
                 "symbolSize": 60,
                 "gradientLength": 130,
                 "gradientThickness": 10,
             },
-            "range": {"ramp": list(self.ramp)},
+            "range": {"ramp": list(self.ramp), "category": [self.ink, *self.hues]},
             "style": {
                 "ink-line": {"color": self.ink, "strokeWidth": 2.2},
                 "ink-area": {"color": self.ink, "fillOpacity": 0.13},
@@ -75,6 +109,7 @@ LIGHT = Theme(
     muted="#5b6570",
     faint="#e8ebee",
     ramp=(*_VIRIDIS, *_VIRIDIS_LIGHT[:2]),
+    hues=_HUES_LIGHT,
     background=None,
     font=SYSTEM_FONT,
 )
@@ -83,6 +118,7 @@ DARK = Theme(
     muted="#9aa5b0",
     faint="#2a3138",
     ramp=(*_VIRIDIS[3:], *_VIRIDIS_LIGHT),
+    hues=_HUES_DARK,
     background=None,
     font=SYSTEM_FONT,
 )
@@ -91,6 +127,7 @@ PAPER = Theme(
     muted=LIGHT.muted,
     faint=LIGHT.faint,
     ramp=LIGHT.ramp,
+    hues=LIGHT.hues,
     background="#ffffff",
     font=PAPER_FONT,
 )

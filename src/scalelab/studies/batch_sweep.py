@@ -170,7 +170,7 @@ def steps_to_losses(runs: Sequence[Run]) -> pl.DataFrame:
     number = 0
     for params in sorted({run.params for run in runs}):
         own = [run for run in runs if run.params == params]
-        curves = {run.spec.run: curve for run in own if (curve := _curve(run)) is not None}
+        curves = {run.spec.run: curve for run in own if (curve := falling_curve(run)) is not None}
         own = [run for run in own if run.spec.run in curves]
         batches = sorted({run.spec.batch_tokens for run in own})
         if len(batches) < FEWEST:
@@ -182,7 +182,7 @@ def steps_to_losses(runs: Sequence[Run]) -> pl.DataFrame:
                     (run for run in own if run.spec.batch_tokens == batch),
                     key=lambda run: run.spec.lr,
                 )
-                steps = [_steps_to(curves[run.spec.run], loss) for run in group]
+                steps = [steps_to(curves[run.spec.run], loss) for run in group]
                 best = int(np.argmin(steps))
                 if not np.isfinite(steps[best]):
                     continue
@@ -207,10 +207,11 @@ def steps_to_losses(runs: Sequence[Run]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CROSSINGS)
 
 
-_Curve = tuple[Array, Array]
+Curve = tuple[Array, Array]
+"""Log steps and log losses that never rise."""
 
 
-def _curve(run: Run) -> _Curve | None:
+def falling_curve(run: Run) -> Curve | None:
     """Log steps and log losses of a run after warm-up, the losses made to fall (isotonic)."""
     from scipy.optimize import isotonic_regression
 
@@ -224,7 +225,7 @@ def _curve(run: Run) -> _Curve | None:
     return np.log(points["step"].to_numpy().astype(float)), np.asarray(smooth)
 
 
-def _losses(runs: Sequence[Run], curves: dict[str, _Curve]) -> list[float]:
+def _losses(runs: Sequence[Run], curves: dict[str, Curve]) -> list[float]:
     """LEVELS losses, evenly spaced in the logarithm, high to low.
 
     The highest is one that every batch has still before it when its warm-up is over; the lowest one
@@ -246,7 +247,7 @@ def _losses(runs: Sequence[Run], curves: dict[str, _Curve]) -> list[float]:
     return [float(loss) for loss in np.exp(np.linspace(high - gap, low + gap, LEVELS))]
 
 
-def _steps_to(curve: _Curve, loss: float) -> float:
+def steps_to(curve: Curve, loss: float) -> float:
     """Steps to a loss, interpolated in the log-log curve; infinite where it is not reached."""
     log_steps, log_loss = curve
     target = np.log(loss)

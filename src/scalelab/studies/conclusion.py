@@ -90,7 +90,8 @@ class Finding:
 class Axis:
     """An axis of a picture: its title with unit, and whether it is logarithmic.
 
-    kind: how ticks are written: count (10k, 1M), power (10^15), loss, plain, percent.
+    kind: how ticks are written: count (10k, 1M), power (10^15), loss, plain, percent (of a share:
+    .05 is 5%).
     """
 
     title: str
@@ -102,7 +103,8 @@ class Axis:
 class Series:
     """Points or a line of a picture.
 
-    x, y: of equal length. low, high: ends of error bars (points) or of a band (line), or empty.
+    x, y: of equal length; what is not finite, or not positive on a logarithmic axis, is left out.
+    low, high: ends of error bars (points) or of a band (line), or empty; an infinite end is open.
     mark: point, hollow, line, dashed (a law, a bound, the paper). label: named in the legend; equal
     labels share a colour. level: a number that colours the series on a logarithmic ramp instead,
     such as N. tips: what a tooltip says of each point, or empty.

@@ -222,3 +222,29 @@ def measured(evidence: Evidence) -> dict[str, float] | None:
         alpha = noise.values["alpha_B"]
         star = star * float(np.exp(np.log(middle) * (1 / alpha - 1 / sweep.values["alpha_B"])))
     return {"B_star": float(star), "alpha_B": float(alpha)}
+
+
+def drawn_law(evidence: Evidence, count: int) -> tuple[Array, Array] | None:
+    """Log B_star and 1 / alpha_B, (1 + count,) each, the study's own first, then draws of them.
+
+    None where the study has none. Draws are those of the fit behind it, moved to the study's own
+    numbers; where no run of it is left they all equal these: `evidence.critical_batch` has no
+    interval.
+    """
+    own = evidence.critical_batch or measured(evidence)
+    if own is None:
+        return None
+    star = np.full(1 + count, np.log(own["B_star"]))
+    power = np.full(1 + count, 1 / own["alpha_B"])
+    found = best_fit(evidence)
+    if found is None:
+        return star, power
+    names = found.law.names
+    picks = np.random.default_rng([evidence.seed, 10]).integers(len(found.draws), size=count)
+    drawn = found.draws[picks]
+    alpha = drawn[:, names.index("alpha_B")]
+    with np.errstate(divide="ignore"):
+        log_star = np.log(drawn[:, names.index("B_star")])
+    star[1:] += log_star - np.log(found.values["B_star"])
+    power[1:] += 1 / alpha - 1 / found.values["alpha_B"]
+    return star, power

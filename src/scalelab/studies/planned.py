@@ -183,16 +183,16 @@ def describe(planned: Planned) -> list[str]:
             f"({format_count(ladder.separate_tokens)} as separate runs), "
             f"{format_flop(ladder.flops)}, about {format_duration(ladder.seconds)}"
         )
+    designs = {design.name: design for design in planned.designs}
     for name, runs_of in planned.plan.runs.items():
         own = [planned.plan.jobs[run] for run in runs_of if run in planned.plan.jobs]
         busy = sum(job.seconds for job in own) / decisions.workers
-        lines.append(
-            f"{name}: {len(own)} runs of its own, about {format_duration(busy)}"
-            if own
-            else f"{name}: looks at the ladder's runs"
-            if not runs_of
-            else f"{name}: its {len(runs_of)} runs are trained already for others"
-        )
+        words = []
+        if own:
+            words.append(f"{len(own)} runs beside the ladder, about {format_duration(busy)}")
+        if name in designs and designs[name].ladder:
+            words.append("the ladder's runs")
+        lines.append(f"{name}: {' and '.join(words) or 'nothing that this budget pays for'}")
         lines += [f"left out of {name}: {why}" for why in planned.plan.left_out.get(name, ())]
     seconds, flops = planned.cost
     lines.append(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from scalelab.errors import Notice
+from scalelab.studies.conclusion import Conclusion
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,3 +109,8 @@ class StudyResult:
     command: str = ""
     conclusions: tuple[Conclusion, ...] = ()
     design_runs: pl.DataFrame = field(default_factory=_no_runs)
+
+    @property
+    def has_ladder(self) -> bool:
+        """Whether it has a base ladder to report: a study of designs may do without."""
+        return not self.conclusions or bool(self.fits or self.held_out or self.curves.height)

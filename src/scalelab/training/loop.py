@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -63,29 +63,11 @@ class Trainer:
         if spec.kind == "trunk":
             self.curve_steps.add(spec.last_step)  # a trunk's loss at constant rate
         self.stopping = EarlyStopping(spec.patience) if spec.patience else None
-        self.autocast = (
-            torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-        )
-        self.others = {name: self._other(name, Path(folder)) for name, folder in spec.others}
+        # Under autocast cuDNN's recurrent layers run in float16, which needs a scaled loss.
+        bfloat16 = device.type == "cuda" and not isinstance(spec.shape, RecurrentShape)
+        self.autocast = torch.autocast("cuda", dtype=torch.bfloat16) if bfloat16 else nullcontext()
         self.step, self.seconds = 0, 0.0
-        self.state: State | None = None
         self._load()
-        # Behind the checkpoint lines are written again, so they do not count yet.
-        self.seen = [
-            (line["step"], line["loss"])
-            for line in read_lines(folder / "evals.jsonl")
-            if line["step"] <= self.step
-        ]
-
-    def _other(self, name: str, folder: Path) -> Evaluator:
-        other = Corpus.load(folder)
-        if other.tokenizer != self.corpus.tokenizer:
-            raise CorpusError(
-                f"the text {name} is in tokens of {other.tokenizer}, the training text in tokens "
-                f"of {self.corpus.tokenizer}; losses need the same. Prepare it with that one."
-            )
-        context, limit = self.spec.shape.context, self.spec.others_tokens
-        return Evaluator(other.valid.array(), context, limit, self.device)
 
     def _load(self) -> None:
         state = load_checkpoint(self.folder / "checkpoint")
@@ -259,13 +241,6 @@ class Trainer:
         self.optimizer.step()
         return loss, norm, sample
 
-    def _states(self, rows: int, parts: int) -> list[State | None]:
-        """The carried state of each part of a batch, whose rows are cut as `chunk` cuts them."""
-        if self.state is None:
-            return [None] * len(torch.empty(rows, 0).chunk(parts))
-        each = ([part.contiguous() for part in whole.chunk(parts, dim=1)] for whole in self.state)
-        return list(zip(*each, strict=True))
-
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
@@ -309,7 +284,6 @@ class Trainer:
             status=status,
             step=self.step if step is None else step,
             loss=loss,
-            others=others or {},
             seconds=self.seconds,
             unique_tokens=self.batches.unique_tokens,
             more=more,

@@ -138,11 +138,6 @@ class TrainSpec:
         return self.steps - round(self.decay_fraction * self.steps)
 
     @property
-    def row_tokens(self) -> int:
-        """Tokens of one row of a batch."""
-        return self.unroll or self.shape.context
-
-    @property
     def sequences(self) -> int:
         """Sequences per optimizer step: rows of a batch."""
         return self.batch_tokens // self.row_tokens

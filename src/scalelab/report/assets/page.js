@@ -3,6 +3,15 @@
 // Figures: drawn as SVG in the page's colour scheme, again when it changes or the page is printed.
 const figures = JSON.parse(document.getElementById("figure-data").textContent);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const narrow = window.matchMedia("(max-width: 560px)");
+
+// On a phone a legend beside the plot would leave it too little room.
+function configured(scheme) {
+  const config = figures[scheme];
+  if (!narrow.matches) return config;
+  const below = { orient: "bottom", direction: "horizontal", columns: 4, columnPadding: 14 };
+  return { ...config, legend: { ...config.legend, ...below } };
+}
 
 function draw(scheme) {
   for (const place of document.querySelectorAll("[data-figure]")) {
@@ -11,7 +20,7 @@ function draw(scheme) {
       mode: "vega-lite",
       renderer: "svg",
       actions: false,
-      config: figures[scheme],
+      config: configured(scheme),
       tooltip: { disableDefaultStyle: true },
     }).catch((error) => {
       place.textContent = "This figure could not be drawn (" + error.message + ").";
@@ -26,6 +35,7 @@ function drawForScreen() {
 if (window.vegaEmbed) {
   drawForScreen();
   dark.addEventListener("change", drawForScreen);
+  narrow.addEventListener("change", drawForScreen);
   window.addEventListener("beforeprint", () => { if (dark.matches) draw("light"); });
   window.addEventListener("afterprint", () => { if (dark.matches) drawForScreen(); });
 }

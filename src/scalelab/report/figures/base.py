@@ -112,12 +112,13 @@ def loss_domain(values: Sequence[float]) -> tuple[list[float], list[float]]:
         powers = [10.0**d for d in range(math.floor(math.log10(low)), math.ceil(math.log10(high)))]
         ticks = [m * power for power in powers for m in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)]
         return [low, high], [round(tick, 10) for tick in ticks if low <= tick <= high]
-    step = _round_step((high - low) / 6)
+    step = round_step((high - low) / 6)
     ticks = [round(step * i, 10) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return [low, high], ticks
 
 
-def _round_step(rough: float) -> float:
+def round_step(rough: float) -> float:
+    """The next larger of 1, 2, 2.5, 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
 
@@ -170,7 +171,7 @@ def log_axis(field_name: str, title: str, values: Sequence[float], *, powers: bo
 
 
 def _labels(ticks: Sequence[float], *, powers: bool) -> str:
-    shown = {_js_key(tick): _power(tick) if powers else format_count(tick) for tick in ticks}
+    shown = {_js_key(tick): power_label(tick) if powers else format_count(tick) for tick in ticks}
     listed = ", ".join(f"'{key}': '{label}'" for key, label in shown.items())
     return f"({{{listed}}})[toString(datum.value)]"
 
@@ -180,28 +181,39 @@ def _js_key(value: float) -> str:
     return f"{value:.0f}" if value < 1e21 else repr(value)
 
 
-def _power(value: float) -> str:
+def power_label(value: float) -> str:
+    """``10⁴`` or ``2·10⁴``."""
     exponent = math.floor(math.log10(value) + 1e-9)
     factor = f"{value / 10.0**exponent:.2g}"
     power = "10" + str(exponent).translate(_SUPERSCRIPTS)
     return power if factor == "1" else f"{factor}·{power}"
 
 
+Symbol = Literal["circle", "stroke"]
+"""How a legend shows a level: as a point or as a line."""
+
+
 def ramp(
-    kind: Literal["params", "tokens"],
-    values: Iterable[float],
-    symbol: Literal["circle", "stroke"] = "circle",
+    kind: Literal["params", "tokens"], values: Iterable[float], symbol: Symbol = "circle"
 ) -> Any:
     """Colour by size or by data on a log ramp, with at most nine levels in the legend."""
+    title = "Parameters" if kind == "params" else "Tokens"
+    return level_ramp(kind, title, values, symbol)
+
+
+def level_ramp(field_name: str, title: str, values: Iterable[float], symbol: Symbol) -> Any:
+    """Colour by a column on a log ramp, with at most nine levels in the legend."""
     import altair as alt
 
     levels = sorted(set(values))
     domain = [levels[0], levels[-1]] if levels[0] < levels[-1] else [levels[0] / 2, levels[0] * 2]
     if len(levels) > 9:
         levels = [_two_digits(value) for value in log_space(domain[0], domain[1], 5)]
-    title = "Parameters" if kind == "params" else "Tokens"
+    # SI prefixes would call .001 1m, and a billion G.
+    shape = ".3~s" if levels[0] >= 1 else ".3~g"
+    label = f"replace(format(datum.value, '{shape}'), 'G', 'B')"
     return alt.Color(
-        f"{kind}:Q",
+        f"{field_name}:Q",
         scale=alt.Scale(type="log", domain=domain, clamp=True),
         legend=alt.Legend(
             title=title,
@@ -210,7 +222,7 @@ def ramp(
             symbolOpacity=1,
             symbolStrokeWidth=2,
             values=levels,
-            labelExpr="replace(format(datum.value, '.3~s'), 'G', 'B')",
+            labelExpr=label,
         ),
     )
 

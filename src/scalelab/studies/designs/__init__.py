@@ -11,11 +11,15 @@ from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     context,
     critical_batch,
+    efficiency,
+    embedding,
+    learning_curves,
     overfitting,
     parameters_data_compute,
     recurrent,
     schedules,
     shape,
+    transfer,
 )
 
 DESIGNS: dict[str, Design] = {
@@ -23,10 +27,14 @@ DESIGNS: dict[str, Design] = {
     for design in (
         parameters_data_compute.DESIGN,
         overfitting.DESIGN,
+        learning_curves.DESIGN,
+        efficiency.DESIGN,
         critical_batch.DESIGN,
         shape.DESIGN,
         recurrent.DESIGN,
         context.DESIGN,
+        transfer.DESIGN,
+        embedding.DESIGN,
         schedules.DESIGN,
     )
 }

@@ -19,7 +19,7 @@ from scalelab.studies.conclusion import (
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, table
-from scalelab.studies.local_exponents import LOCAL, exponent_of_data, exponent_of_size
+from scalelab.studies.log_linear import LOCAL, exponent_of_data, exponent_of_size
 from scalelab.studies.subsets import Limited, lattice, limited, subset_job
 from scalelab.units import bits_per_byte, format_count
 

@@ -1,0 +1,214 @@
+"""The joint law of a ladder and what follows from it: optimal sizes, losses, compute to a loss.
+
+    L(N, D) = E + [(A / N^alpha)^(1 / gamma) + (B / D^beta)^(1 / gamma)]^gamma
+
+is the form in which a study predicts (`scalelab.laws.coupled`); it contains Kaplan's and
+Chinchilla's. Everything is asked for at the fit and at its draws at once, so that intervals follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from scalelab.counting import flops_per_token
+from scalelab.errors import FitError
+from scalelab.fitting import Estimate, Fit, fit
+from scalelab.fitting.result import estimate
+from scalelab.laws import Array
+from scalelab.studies.conclude import NOISE_FALLS
+from scalelab.studies.evidence import Evidence, table
+
+Convention = Literal["exact", "6N"]
+
+DRAWS = 400
+GRID = 240
+BEYOND = 30.0
+"""How far past the ladder's sizes an optimum is looked for."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Optimal sizes at some compute: (1 + k, c) each, the fit's own first.
+
+    flops: (c,), what is held fixed: C, or C_min where a critical batch was given. params, tokens,
+    loss: of the optimum at the ladder's batch; NaN where it lies beyond the sizes looked at.
+    """
+
+    flops: Array
+    params: Array
+    tokens: Array
+    loss: Array
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A joint law with the costs of its ladder.
+
+    fit: of the law ``coupled``. sizes, per_token: N and training FLOP per token of the ladder's
+    sizes. batch_tokens: at which it was trained. flops: least and most compute of its runs (6N).
+    """
+
+    fit: Fit
+    sizes: Array
+    per_token: Array
+    batch_tokens: float
+
+    @cached_property
+    def theta(self) -> Array:
+        """Values of E, A, B, alpha, beta, gamma: (1 + k, 6), the fit's own first."""
+        names = self.fit.law.names
+        own = np.array([self.fit.values[name] for name in names])
+        return np.vstack([own, self.fit.draws])
+
+    def _values(self) -> list[Array]:
+        names = self.fit.law.names
+        order = [names.index(name) for name in ("E", "A", "B", "alpha", "beta", "gamma")]
+        return [self.theta[:, j, None] for j in order]
+
+    def cost(self, params: Array, convention: Convention) -> Array:
+        """Training FLOP per token at sizes between, and a little beyond, the ladder's."""
+        if convention == "6N":
+            return 6.0 * params
+        x, y = np.log(self.sizes), np.log(self.per_token)
+        found = np.interp(np.log(params), x, y)
+        # Beyond the ends on the slope of the last two sizes.
+        for end, inner in ((0, 1), (-1, -2)):
+            slope = (y[end] - y[inner]) / (x[end] - x[inner])
+            out = np.log(params) < x[0] if end == 0 else np.log(params) > x[-1]
+            found = np.where(out, y[end] + slope * (np.log(params) - x[end]), found)
+        return np.asarray(np.exp(found))
+
+    def loss(self, params: Array, tokens: Array) -> Array:
+        """Losses, (1 + k, n). params, tokens: (n,) or (1 + k, n)."""
+        e, a, b, alpha, beta, gamma = self._values()
+        with np.errstate(all="ignore"):
+            size = (np.log(a) - alpha * np.log(params)) / gamma
+            data = (np.log(b) - beta * np.log(tokens)) / gamma
+            return np.asarray(e + np.exp(gamma * np.logaddexp(size, data)))
+
+    def converged(self, params: Array) -> Array:
+        """Losses without end of data, (1 + k, n)."""
+        e, a, _, alpha, _, _ = self._values()
+        return np.asarray(e + a * params**-alpha)
+
+    def tokens_to(self, params: Array, loss: Array) -> Array:
+        """Tokens to losses (1 + k, n), infinite where a size never reaches one."""
+        e, a, b, alpha, beta, gamma = self._values()
+        with np.errstate(all="ignore"):
+            left = (loss - e) ** (1 / gamma) - (a * params**-alpha) ** (1 / gamma)
+            found = (b * left**-gamma) ** (1 / beta)
+        return np.asarray(np.where(left > 0, found, np.inf))
+
+    def frontier(
+        self,
+        flops: Array,
+        convention: Convention = "exact",
+        critical: tuple[Array, Array] | None = None,
+    ) -> Frontier:
+        """The size of the lowest loss at each compute (c,).
+
+        critical: log B_star and 1 / alpha_B, (1 + k,) each: then what is held is
+        C_min = C / (1 + B / B_crit(L)), equation 5.5.
+        """
+        log_n = np.linspace(np.log(self.sizes[0] / BEYOND), np.log(self.sizes[-1] * BEYOND), GRID)
+        params = np.exp(log_n)
+        cost = self.cost(params, convention)
+        shape = (len(self.theta), len(flops))
+        found = {name: np.full(shape, np.nan) for name in ("params", "tokens", "loss")}
+        for j, c in enumerate(flops):
+            tokens = self._tokens(c / cost, params, critical)
+            loss = self.loss(params, tokens)
+            best = loss.argmin(axis=1)
+            inside = (best > 0) & (best < GRID - 1) & np.isfinite(loss).all(axis=1)
+            rows = np.flatnonzero(inside)
+            at = best[rows]
+            # A parabola through the lowest point and its neighbours.
+            before, here, after = (loss[rows, at + k] for k in (-1, 0, 1))
+            bend = before - 2 * here + after
+            move = np.where(bend > 0, (before - after) / np.where(bend > 0, 2 * bend, 1), 0.0)
+            found["params"][rows, j] = np.exp(log_n[at] + move * (log_n[1] - log_n[0]))
+            along = np.log(tokens[rows])
+            place = at + move
+            found["tokens"][rows, j] = np.exp(
+                [np.interp(p, np.arange(GRID), row) for p, row in zip(place, along, strict=True)]
+            )
+            found["loss"][rows, j] = here - (before - after) * move / 4
+        return Frontier(flops, found["params"], found["tokens"], found["loss"])
+
+    def _tokens(
+        self, small_batch: Array, params: Array, critical: tuple[Array, Array] | None
+    ) -> Array:
+        """Tokens at the ladder's batch, (1 + k, n), for those far below the critical batch (n,)."""
+        tokens = np.broadcast_to(small_batch, (len(self.theta), len(small_batch)))
+        if critical is None:
+            return tokens
+        star, power = critical
+        for _ in range(40):
+            log_b = star[:, None] - power[:, None] * np.log(self.loss(params, tokens))
+            wanted = small_batch * (1 + self.batch_tokens * np.exp(-np.clip(log_b, -30, 60)))
+            # Halfway in the logarithm: more tokens raise B_crit, which then asks for fewer.
+            tokens = np.sqrt(tokens * wanted)
+        return np.asarray(tokens)
+
+    def reach(self, convention: Convention = "exact", points: int = 7) -> Array:
+        """Compute at which the optimum lies among the ladder's sizes, evenly in the log; (c,).
+
+        Empty where that is less than a factor of 3 or nowhere.
+        """
+        ends = self.sizes[[0, -1]]
+        tokens = np.array([self.fit.ranges["tokens"][0], self.fit.ranges["tokens"][1]])
+        low, high = (float(x) for x in self.cost(ends, convention) * tokens)
+        wide = np.geomspace(low, high, 60)
+        best = self.frontier(wide, convention).params[0]
+        inside = wide[(best >= ends[0]) & (best <= ends[1])]
+        if len(inside) < 2 or inside[-1] < 3 * inside[0]:
+            return np.empty(0)
+        return np.geomspace(inside[0], inside[-1], points)
+
+
+def joint_of(evidence: Evidence) -> Joint | None:
+    """The joint law of the ladder's decayed runs, None where they are too few."""
+    runs = evidence.branches
+    shapes = {run.params: run.spec.shape for run in runs}
+    if len(shapes) < 4:
+        return None
+    try:
+        found = fit(
+            "coupled",
+            table(runs),
+            falls=NOISE_FALLS,
+            draws=DRAWS,
+            level=evidence.level,
+            seed=evidence.seed,
+        )
+    except FitError:
+        return None
+    sizes = sorted(shapes)
+    return Joint(
+        found,
+        np.array(sizes, dtype=float),
+        np.array([flops_per_token(shapes[size]) for size in sizes]),
+        float(np.median([run.spec.batch_tokens for run in runs])),
+    )
+
+
+def spread(values: Array, level: float) -> Estimate:
+    """Of a fit and its draws (1 + k,): the first with the interval of the others.
+
+    Draws without an answer count at both ends: as often as not the number may be anything.
+    """
+    draws = values[1:]
+    lost = ~np.isfinite(draws) & ~np.isposinf(draws)
+    if lost.mean() > (1 - level) / 2:
+        return Estimate(float(values[0]), float("-inf"), float("inf"), level)
+    return estimate(float(values[0]), draws, level)
+
+
+def slope(log_x: Array, log_y: Array) -> Array:
+    """Slopes of rows (1 + k, c) over x (c,), NaN where a row is not whole."""
+    x = log_x - log_x.mean()
+    return np.asarray((log_y * x).sum(axis=-1) / (x**2).sum())
