@@ -9,12 +9,14 @@ from pathlib import Path
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
+    context,
     critical_batch,
     efficiency,
     embedding,
     learning_curves,
     overfitting,
     parameters_data_compute,
+    recurrent,
     schedules,
     shape,
     transfer,
@@ -29,6 +31,8 @@ DESIGNS: dict[str, Design] = {
         efficiency.DESIGN,
         critical_batch.DESIGN,
         shape.DESIGN,
+        recurrent.DESIGN,
+        context.DESIGN,
         transfer.DESIGN,
         embedding.DESIGN,
         schedules.DESIGN,
