@@ -19,7 +19,7 @@ from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
 from scalelab.units import Budget
 
-LADDER_WEIGHT = 6.0
+LADDER_WEIGHT = 8.0
 """Of the base ladder, beside the designs' own weights (about 8 in all): its largest size costs most
 of a study and every exponent in N hangs on it. (assumed)"""
 
