@@ -9,6 +9,7 @@ from pathlib import Path
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
+    allocation,
     critical_batch,
     efficiency,
     learning_curves,
@@ -27,6 +28,7 @@ DESIGNS: dict[str, Design] = {
         learning_curves.DESIGN,
         efficiency.DESIGN,
         critical_batch.DESIGN,
+        allocation.DESIGN,
         shape.DESIGN,
         transfer.DESIGN,
         schedules.DESIGN,
