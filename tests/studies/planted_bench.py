@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -49,6 +50,15 @@ def replicates(noise: float, count: int = 12) -> list[Run]:
         finished(one.spec(f"replicate-{seed}", SIZES[2], 1e6, seed=seed), float(2 * np.exp(move)))
         for seed, move in enumerate(luck)
     ]
+
+
+def with_positions(
+    run: Run, law: Callable[[Any], Any], text: Any, noise: float = 0.0, seed: int = 0
+) -> Run:
+    """The run with losses by position T = 1, 2, ...: law(T) + text + noise, text shared by runs."""
+    place = np.arange(1, run.spec.shape.context + 1, dtype=float)
+    own = noise * np.random.default_rng([seed, run.params]).standard_normal(len(place))
+    return replace(run, positions=law(place) + text + own)
 
 
 def bench(

@@ -56,14 +56,14 @@ def collapse(
 def _best(log_n: Array, log_d: Array, y: Array, weights: Array) -> tuple[Array, Array, Array]:
     """r, scatter and gain of every draw (k,)."""
     places = RATIOS[:, None] * log_n - log_d
-    scatter = np.stack([_scatter(x, y, weights) for x in places])
+    scatter = np.stack([scatter_about_curve(x, y, weights) for x in places])
     best = scatter.argmin(axis=0)
     least = scatter[best, np.arange(len(y))]
-    alone = np.minimum(_scatter(log_n, y, weights), scatter[0])
+    alone = np.minimum(scatter_about_curve(log_n, y, weights), scatter[0])
     return RATIOS[best], least, least / np.maximum(alone, 1e-12)
 
 
-def _scatter(x: Array, y: Array, weights: Array) -> Array:
+def scatter_about_curve(x: Array, y: Array, weights: Array) -> Array:
     """Weighted standard deviation of y (k, n) about its parabola in x (n,), (k,)."""
     spread = float(x.std()) or 1.0
     rows = np.vander((x - x.mean()) / spread, 3)

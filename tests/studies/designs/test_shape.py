@@ -11,7 +11,7 @@ from planted_bench import FAMILY, bench, replicates
 
 from scalelab.counting import TransformerShape
 from scalelab.studies.conclusion import Conclusion
-from scalelab.studies.designs.shape import DESIGN, WIDTHS, aspect, conclude, plan, variants
+from scalelab.studies.designs.shape import CHOICES, DESIGN, aspect, conclude, counts, plan, variants
 from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.sizes import shape_of_width, size_of
 
@@ -36,7 +36,7 @@ def study(law: Law, noise: float = 0.003, amount: float = 600.0, seed: int = 0) 
     for job in plan(bench(amount)).jobs:
         shape = job.spec.shape
         assert isinstance(shape, TransformerShape)
-        best = 4.0 / size_of(shape) ** 0.5 * shape.n_layer**0.2
+        best = 4.0 / size_of(shape) ** 0.5
         log_loss = law(shape) + 0.01 * np.log2(job.spec.lr / best) ** 2
         found.append(finished(job.spec, float(np.exp(log_loss + noise * generator.normal()))))
     return found
@@ -46,7 +46,7 @@ def concluded(runs: list[Run], noise: float = 0.004) -> Conclusion:
     return conclude(Evidence(runs, replicates=replicates(noise)))
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", sorted({width for width, _ in CHOICES}))
 def test_variants_have_one_size_and_span_the_axes(width: int) -> None:
     base = shape_of_width(width, FAMILY)
     found = variants(base)
@@ -102,10 +102,10 @@ def test_a_flat_truth_agrees_and_says_what_falls_off() -> None:
     found = concluded(study(flat))
     assert found.verdict == "agrees"
     assert found.statement.startswith("Agrees with the paper")
-    assert found.numbers["one_layer"].estimate.low > 0.02
-    assert found.numbers["one_head"].estimate.low > 0.02
+    assert found.numbers["1_layer"].estimate.low > 0.02
+    assert found.numbers["1_head"].estimate.low > 0.02
     rise = found.numbers["loss_increase_aspect"].estimate
-    shapes = [s for s in variants(_base(study(flat)))["aspect"] if s.n_layer > 1]
+    shapes = [s for s in variants(_base(study(flat)))["aspect"] if counts("aspect", s)]
     true = np.expm1(np.ptp([flat(shape) for shape in shapes]))
     assert rise.low <= true <= rise.high
     compute = found.numbers["compute_aspect"].estimate
@@ -142,6 +142,16 @@ def test_flat_truths_are_hardly_ever_called_different() -> None:
         concluded(study(lambda _: 0.5, noise=0.007, seed=s), 0.007).verdict for s in range(6)
     ]
     assert "differs" not in verdicts
+
+
+def test_a_narrow_span_says_nothing_of_the_papers() -> None:
+    """At 25k parameters two, three and four layers alone are as wide as the paper's."""
+    runs = study(flat, amount=45.0)
+    assert size_of(_base(runs)) < 30_000
+    found = concluded(runs)
+    assert found.findings[0].estimate is None
+    assert "factor of" in found.findings[0].why
+    assert found.numbers["8_layers"].estimate.value < 0.05
 
 
 def test_runs_that_are_missing_leave_less_to_say_but_no_error() -> None:

@@ -10,11 +10,14 @@ from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
     allocation,
+    context,
     critical_batch,
     efficiency,
+    embedding,
     learning_curves,
     overfitting,
     parameters_data_compute,
+    recurrent,
     schedules,
     shape,
     transfer,
@@ -30,7 +33,10 @@ DESIGNS: dict[str, Design] = {
         critical_batch.DESIGN,
         allocation.DESIGN,
         shape.DESIGN,
+        recurrent.DESIGN,
+        context.DESIGN,
         transfer.DESIGN,
+        embedding.DESIGN,
         schedules.DESIGN,
     )
 }

@@ -1,0 +1,462 @@
+"""Embedding parameters: what N without them explains, and what counting does to the exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from scalelab.counting import TransformerShape
+from scalelab.execution.execute import Job
+from scalelab.fitting import Estimate
+from scalelab.fitting.result import estimate
+from scalelab.laws import Array, get_law
+from scalelab.studies.attempt import attempt
+from scalelab.studies.collapse import scatter_about_curve
+from scalelab.studies.conclusion import (
+    Axis,
+    Check,
+    Conclusion,
+    Finding,
+    Number,
+    Picture,
+    Series,
+    phrase,
+)
+from scalelab.studies.conventions import (
+    FLOPS,
+    PARAMS,
+    Growth,
+    count,
+    fit_counted,
+    growth,
+    unbounded,
+)
+from scalelab.studies.design import Bench, Design, Plan
+from scalelab.studies.evidence import Evidence, Run, table
+from scalelab.studies.porian import STEPS, is_walk, walk, walk_jobs
+from scalelab.studies.sizes import WIDTHS, shape_of_width, size_of
+from scalelab.units import Budget, format_count
+
+NAME = "embedding"
+
+DEPTHS = (1, 2, 3, 6)
+"""As in the paper's figure 6, where one-layer models fall off."""
+
+WIDTHS_EACH = 4
+SPAN = 24.0
+"""N of each depth: from a size to this many times it, so that the embedding's share changes."""
+
+DRAWS = 1000
+LEAST_RUNS = 6
+
+SCATTER = Check.at_least(
+    "scatter_by_total_over_without",
+    1.0,
+    "figure 6",
+    "models of several depths lie on one curve in N without embeddings, and not in N with them",
+)
+OUTPUT_LAYER = Check.at_least(
+    "output_layer_step",
+    0.0,
+    "Porian et al. 2024, figure 1: .835 to .706",
+    "counting the output layer lowers the exponent of N_opt",
+)
+WALK = Check.at_least(
+    "whole_walk",
+    0.0,
+    "Porian et al. 2024, figure 1: .835 to .497",
+    "counting, warm-up, schedule and rate together lower the exponent of N_opt",
+)
+WALK_END = Check.about(
+    "walk_end",
+    0.5,
+    0.1,
+    "Hoffmann et al. 2022; Porian et al. 2024: .497",
+    "after the walk N_opt ~ C^.5",
+)
+"""The margin is that between the last three steps of the walk (.602, .571, .497)."""
+
+
+# --- plan -----------------------------------------------------------------------------------------
+
+
+def plan(bench: Bench) -> Plan:
+    """Depths by widths at one data size, and Porian's walk where the budget pays for it too."""
+    walked = walk_jobs(bench, NAME)
+    cost = bench.cost(walked)
+    beside = _depths(bench, bench.allowance.amount - cost)
+    if beside:
+        return Plan([*beside, *walked])
+    jobs = _depths(bench, bench.allowance.amount)
+    needed = Budget(bench.allowance.unit, cost + bench.cost(_smallest(bench)))
+    left_out = [
+        f"Porian's walk from Kaplan's to Chinchilla's exponent needs {needed} of this design's "
+        f"budget, which is {bench.allowance}; its first step, counting, needs no runs."
+    ]
+    if not jobs:
+        left_out.append("figure 6: its smallest runs cost more than this design's budget.")
+    return Plan(jobs, left_out)
+
+
+def _depths(bench: Bench, amount: float) -> list[Job]:
+    """The largest sizes, then the most tokens, that `amount` pays for; the ladder's data sizes, so
+    that the ladder's runs are one of the depths."""
+    levels = _data_sizes(bench)
+    first = levels[2]
+    sizes = [size_of(shape) for shape in bench.sizes]
+    for top in reversed([size for size in sizes if size >= SPAN * sizes[0]] or sizes[-1:]):
+        known: list[Job] = []
+        for level in levels:
+            jobs = _level(bench, top, level)
+            if bench.cost(jobs) > amount:
+                break
+            known = jobs
+        # A size is worth its place once it gets as many tokens as the ladder's first data size.
+        if known and known[0].spec.tokens >= 0.9 * first:
+            return known
+    for level in (levels[1], levels[0]):
+        jobs = _level(bench, SPAN * sizes[0], level)
+        if bench.cost(jobs) <= amount:
+            return jobs
+    return []
+
+
+def _data_sizes(bench: Bench) -> list[float]:
+    """Those of the ladder, and two below them for a small budget."""
+    tokens = bench.ladder.tokens if bench.ladder else (1_000_000, 4_000_000)
+    return [tokens[0] / 4, tokens[0] / 2, *tokens]
+
+
+def _smallest(bench: Bench) -> list[Job]:
+    return _level(bench, SPAN * size_of(bench.sizes[0]), _data_sizes(bench)[0])
+
+
+def _level(bench: Bench, top: float, tokens: float) -> list[Job]:
+    found: list[Job] = []
+    for depth in DEPTHS:
+        in_ladder = bench.ladder is not None and tokens in bench.ladder.tokens
+        if depth == bench.family.n_layer and in_ladder:
+            continue  # the ladder's own runs are of this depth and this data size
+        family = replace(bench.family, n_layer=depth)
+        shapes = [shape_of_width(width, family) for width in WIDTHS]
+        wanted = np.geomspace(top / SPAN, top, WIDTHS_EACH)
+        chosen = {
+            min(shapes, key=lambda s, n=n: abs(np.log(size_of(s) / n)))  # type: ignore[misc]
+            for n in wanted
+        }
+        for shape in sorted(chosen, key=size_of):
+            run = f"{NAME}-l{depth}-n{format_count(size_of(shape))}-d{format_count(tokens)}"
+            layers = "one layer" if depth == 1 else f"{depth} layers"
+            spec = bench.spec(run, shape, tokens, noise_every=0)
+            found.append(bench.job(spec, f"{layers}: N with and without embeddings"))
+    return found
+
+
+# --- conclusion -----------------------------------------------------------------------------------
+
+
+def conclude(evidence: Evidence) -> Conclusion:
+    """Scatter about one curve by each count, exponents by each count, and the walk if it ran."""
+    deep = _figure_six(evidence)
+    ladder_runs = table(evidence.branches)
+    shapes = [
+        run.spec.shape for run in evidence.branches if isinstance(run.spec.shape, TransformerShape)
+    ]
+    grown = _grown(ladder_runs, shapes, evidence)
+    steps = walk(evidence.own, evidence.level, evidence.seed)
+    ratio = _scatter_ratio(deep, evidence)
+    few = f"fewer than {LEAST_RUNS} runs of two layers or more, of two depths"
+    findings = [
+        Finding(SCATTER, ratio, few),
+        Finding(
+            OUTPUT_LAYER,
+            _difference(grown.get(("matrices", "6N")), grown.get(("with-output", "6N")), evidence),
+            "the ladder does not tell the exponent of N_opt",
+        ),
+    ]
+    if any(is_walk(run.spec) for run in evidence.own):
+        why = "a step of the walk has too few runs, or no optimum among them"
+        last = steps.get("tuned")
+        findings += [
+            Finding(WALK, _difference(steps.get("kaplan"), last, evidence), why),
+            Finding(WALK_END, None if last is None else last.exponent, why),
+        ]
+    return Conclusion(
+        NAME,
+        DESIGN.title,
+        _statement(findings, grown, steps),
+        findings,
+        _numbers(findings, deep, grown, steps, ladder_runs, evidence),
+        _pictures(deep, grown, steps),
+        evidence.notices,
+        evidence.left_out,
+    )
+
+
+def _figure_six(evidence: Evidence) -> list[Run]:
+    """Runs of several depths at one data size: the design's own and the ladder's of that size."""
+    own = [
+        run
+        for run in evidence.own
+        if run.finished and np.isfinite(run.loss) and not is_walk(run.spec)
+    ]
+    if not own:
+        return []
+    tokens = own[0].spec.tokens
+    beside = [run for run in evidence.branches if abs(run.spec.tokens / tokens - 1) < 0.01]
+    sizes = [run.params for run in own]
+    known = {run.spec.run for run in own}
+    return own + [
+        run
+        for run in beside
+        if min(sizes) / 2 <= run.params <= 2 * max(sizes) and run.spec.run not in known
+    ]
+
+
+def _columns(runs: Sequence[Run]) -> tuple[Array, Array, Array, Array]:
+    """ln N without and with embeddings, ln L, layers."""
+    if not runs:
+        return np.empty(0), np.empty(0), np.empty(0), np.empty(0)
+    frame = table(runs)
+    bare, total = (
+        count(frame, how)["params"].cast(float).to_numpy() for how in ("matrices", "total")
+    )
+    layers = np.array([run.spec.shape.n_layer for run in runs], dtype=float)
+    return np.log(bare), np.log(total), np.log(frame["loss"].to_numpy()), layers
+
+
+def _scatter_ratio(runs: Sequence[Run], evidence: Evidence) -> Estimate | None:
+    """Scatter about one curve in N with embeddings over that without, one layer left out.
+
+    Interval: the runs weighed anew (Bayesian bootstrap).
+    """
+    bare, total, loss, layers = _columns(runs)
+    kept = layers >= 2
+    if kept.sum() < LEAST_RUNS or len(np.unique(layers[kept])) < 2:
+        return None
+    bare, total, loss = bare[kept], total[kept], loss[kept]
+    generator = np.random.default_rng([evidence.seed, 6])
+    weights = generator.dirichlet(np.ones(len(loss)), DRAWS) * len(loss)
+    one = np.ones((1, len(loss)))
+    value = scatter_about_curve(total, loss[None], one) / scatter_about_curve(bare, loss[None], one)
+    again = np.broadcast_to(loss, weights.shape)
+    draws = scatter_about_curve(total, again, weights) / scatter_about_curve(bare, again, weights)
+    return estimate(float(value[0]), draws, evidence.level)
+
+
+def _one_layer(runs: Sequence[Run], evidence: Evidence) -> Estimate | None:
+    """How far models of one layer lie above the curve of deeper ones, a share of the loss."""
+    bare, _, loss, layers = _columns(runs)
+    deep, flat = layers >= 2, layers == 1
+    if deep.sum() < LEAST_RUNS or not flat.any():
+        return None
+    generator = np.random.default_rng([evidence.seed, 7])
+    weights = generator.dirichlet(np.ones(len(loss)), DRAWS) * len(loss)
+    weights = np.concatenate([np.ones((1, len(loss))), weights])
+    above = []
+    for weight in weights:
+        curve = np.polyfit(bare[deep], loss[deep], 2, w=np.sqrt(weight[deep]))
+        excess = loss[flat] - np.polyval(curve, bare[flat])
+        above.append(float(np.average(excess, weights=weight[flat])))
+    return estimate(above[0], np.array(above[1:]), evidence.level)
+
+
+def _grown(
+    runs: pl.DataFrame, shapes: Sequence[TransformerShape], evidence: Evidence
+) -> dict[tuple[str, str], Growth]:
+    """The exponent of N_opt from the ladder by every way to count N and C."""
+    found = {}
+    for params in PARAMS:
+        fitted = fit_counted(runs, params, evidence.level, evidence.seed)
+        for flops in FLOPS:
+            one = growth(fitted, runs, shapes, params, flops)
+            if one is not None:
+                found[params, flops] = one
+    return found
+
+
+def _difference(first: Growth | None, last: Growth | None, evidence: Evidence) -> Estimate | None:
+    """Of two exponents, draw by draw: the noise drawn was the same where the runs are."""
+    if first is None or last is None:
+        return None
+    value = first.exponent.value - last.exponent.value
+    return unbounded(value, first.draws - last.draws, evidence.level)
+
+
+# --- words, numbers, pictures ---------------------------------------------------------------------
+
+_WORDS = {
+    "matrices": "without embeddings",
+    "with-output": "with the output layer",
+    "total": "all parameters",
+    "6N": "6 N D",
+    "kaplan": "6 N D and attention",
+    "exact": "every product",
+}
+
+
+def _numbers(
+    findings: Sequence[Finding],
+    deep: Sequence[Run],
+    grown: Mapping[tuple[str, str], Growth],
+    steps: Mapping[str, Growth],
+    runs: pl.DataFrame,
+    evidence: Evidence,
+) -> dict[str, Number]:
+    numbers = {
+        finding.check.name: Number(finding.estimate, "", finding.check.claim)
+        for finding in findings
+        if finding.estimate is not None
+    }
+    flat = _one_layer(deep, evidence)
+    if flat is not None:
+        meaning = "share of the loss by which one-layer models lie above deeper ones of equal N"
+        numbers["one_layer_excess"] = Number(flat, "", meaning)
+    most = runs if runs.is_empty() else runs.filter(pl.col("tokens") == runs["tokens"].max())
+    for params in PARAMS:
+        law = attempt(
+            get_law("power-no-floor", "params"),
+            count(most, params),
+            estimator="least-squares",
+            clusters="run",
+            level=evidence.level,
+            seed=evidence.seed,
+        )
+        alpha = law.parameter("alpha")
+        if alpha is not None:
+            meaning = f"exponent of L(N) at the largest data size, N {_WORDS[params]}"
+            numbers[f"alpha_N {params}"] = Number(alpha, "", meaning)
+    for (params, flops), one in grown.items():
+        meaning = f"a in N_opt ~ C^a, N {_WORDS[params]}, C {_WORDS[flops]}"
+        numbers[f"N_opt {params} {flops}"] = Number(one.exponent, "", meaning)
+    for step in STEPS:
+        if step.name in steps:
+            meaning = f"a in N_opt ~ C^a on the walk: {step.title} (Porian et al.: {step.paper})"
+            numbers[f"walk {step.name}"] = Number(steps[step.name].exponent, "", meaning)
+    return numbers
+
+
+def _statement(
+    findings: Sequence[Finding],
+    grown: Mapping[tuple[str, str], Growth],
+    steps: Mapping[str, Growth],
+) -> str:
+    bare = Conclusion(NAME, DESIGN.title, "", findings)
+    parts = []
+    if findings[0].estimate is not None:
+        parts.append(
+            f"models of several depths scatter {findings[0].estimate} times as far about one curve "
+            "in N with embeddings as without (paper: several times)"
+        )
+    told = [
+        f"{one.exponent} ({_WORDS[how[0]]}, {_WORDS[how[1]]})"
+        for how in (("matrices", "6N"), ("with-output", "6N"), ("total", "6N"))
+        if (one := grown.get(how)) is not None
+    ]
+    if told:
+        parts.append(f"one ladder gives N_opt ~ C^a with a = {', '.join(told)}")
+    if findings[1].estimate is not None:
+        parts.append(
+            f"counting the output layer lowers a by {findings[1].estimate} (Porian et al. .13)"
+        )
+    if "kaplan" in steps and "tuned" in steps:
+        parts.append(
+            f"the whole walk goes from {steps['kaplan'].exponent} to {steps['tuned'].exponent} "
+            "(Porian et al. .835 to .497)"
+        )
+    missing = [finding.check.name for finding in findings if finding.estimate is None]
+    text = f"{phrase(bare.verdict)}: " + ("; ".join(parts) or "nothing could be measured")
+    return text + (f"; not measured: {', '.join(missing)}." if missing else ".")
+
+
+def _pictures(
+    deep: Sequence[Run],
+    grown: Mapping[tuple[str, str], Growth],
+    steps: Mapping[str, Growth],
+) -> list[Picture]:
+    found = [_depth_picture(deep, with_embedding) for with_embedding in (True, False) if deep]
+    if grown:
+        names = [f"{_WORDS[params]}, {_WORDS[flops]}" for params, flops in grown]
+        found.append(
+            Picture(
+                f"{NAME}-conventions",
+                "The exponent of N_opt by what is counted",
+                "One ladder, one law; N is counted as the first words say, C as the last.",
+                Axis("Counted", log=False),
+                Axis("a in N_opt ~ C^a", log=False),
+                [_bars("this ladder", [one.exponent for one in grown.values()])],
+                steps=names,
+            )
+        )
+    if steps:
+        kept = [step for step in STEPS if step.name in steps]
+        found.append(
+            Picture(
+                f"{NAME}-walk",
+                "From Kaplan's exponent to Chinchilla's",
+                "Each step mends one thing and keeps the mends before it.",
+                Axis("Step", log=False),
+                Axis("a in N_opt ~ C^a", log=False),
+                [
+                    _bars("here", [steps[step.name].exponent for step in kept]),
+                    Series(
+                        [float(i) for i in range(len(kept))],
+                        [step.paper for step in kept],
+                        "hollow",
+                        "Porian et al. 2024",
+                    ),
+                ],
+                steps=[step.title for step in kept],
+            )
+        )
+    return found
+
+
+def _bars(label: str, values: Sequence[Estimate]) -> Series:
+    return Series(
+        [float(i) for i in range(len(values))],
+        [one.value for one in values],
+        "point",
+        label,
+        low=[one.low for one in values],
+        high=[one.high for one in values],
+    )
+
+
+def _depth_picture(runs: Sequence[Run], with_embedding: bool) -> Picture:
+    bare, total, loss, layers = _columns(runs)
+    x = np.exp(total if with_embedding else bare)
+    series = []
+    for depth in np.unique(layers):
+        own = np.flatnonzero(layers == depth)
+        own = own[np.argsort(x[own])]
+        label = "1 layer" if depth == 1 else f"{depth:.0f} layers"
+        for mark in ("point", "line"):
+            series.append(Series(x[own].tolist(), np.exp(loss[own]).tolist(), mark, label))
+    what = "with" if with_embedding else "without"
+    return Picture(
+        f"{NAME}-{what}",
+        f"Loss against parameters {what} embeddings",
+        "Models of several depths after the same number of tokens.",
+        Axis(f"Parameters, {what} embeddings", kind="count"),
+        Axis("Held-out loss (nats per token)", kind="loss"),
+        series,
+        "figure 6, left" if with_embedding else "figure 6, right",
+    )
+
+
+DESIGN = Design(
+    name=NAME,
+    title="Embedding parameters, and what counting does",
+    paper="figure 6, section 3.2; Porian et al. 2024",
+    varies="depth at equal N; how N and compute are counted; in a large budget warm-up, schedule "
+    "and learning rate, one after the other",
+    holds="data size, recipe, text",
+    concludes="whether N without embeddings orders the losses, and exponents by each way to count",
+    weight=0.5,
+    plan=plan,
+    conclude=conclude,
+)

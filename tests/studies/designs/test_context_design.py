@@ -1,0 +1,101 @@
+"""Loss per token of the context: what is planned, and what planted runs conclude."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from planted import finished
+from planted_bench import bench, with_positions
+
+from scalelab.studies.conclusion import Conclusion
+from scalelab.studies.designs.context import conclude, plan
+from scalelab.studies.evidence import Evidence, Run
+from scalelab.studies.sizes import size_of
+
+
+def study(
+    *,
+    alpha: float = 0.55,
+    grows: float = 0.03,
+    noise: float = 0.003,
+    text: float = 0.02,
+    seed: int = 0,
+) -> list[Run]:
+    """L(N, T) = N^-.05 (1.2 + 2 T^-alpha) with a floor that falls faster, by N^-grows."""
+    generator = np.random.default_rng(seed)
+    shared = text * generator.standard_normal(1024)
+    found = []
+    for job in plan(bench()).jobs:
+        params = size_of(job.spec.shape) / 1e5
+        luck = np.exp(noise * generator.normal())
+
+        def law(place: Any, params: float = params, luck: float = luck) -> Any:
+            return (
+                luck
+                * (params / 1e5) ** -0.05
+                * (1.2 * (params / 1e5) ** -grows + 2 * place**-alpha)
+            )
+
+        run = with_positions(finished(job.spec, 1.5), law, shared, 0.1 * text, seed)
+        found.append(run)
+    return found
+
+
+def concluded(runs: list[Run]) -> Conclusion:
+    return conclude(Evidence(runs))
+
+
+@pytest.mark.parametrize("amount", [60.0, 240.0, 1500.0])
+def test_a_plan_keeps_to_its_allowance_and_is_the_same_again(amount: float) -> None:
+    one = bench(amount)
+    jobs = plan(one).jobs
+    assert len(jobs) == 5
+    assert one.cost(jobs) <= amount
+    assert jobs == plan(bench(amount)).jobs
+    assert len({job.spec.run for job in jobs}) == len(jobs)
+
+
+def test_what_cannot_be_paid_is_said() -> None:
+    assert "larger budget" in plan(bench(1.0)).left_out[0]
+
+
+def test_a_power_law_in_the_position_that_larger_models_follow_further_agrees() -> None:
+    found = concluded(study())
+    assert [finding.verdict for finding in found.findings] == ["agrees", "agrees"]
+    alpha = found.findings[0].estimate
+    assert alpha is not None
+    assert alpha.low <= 0.55 <= alpha.high
+    names = set(found.numbers)
+    assert sum(name.startswith("alpha_T_n") for name in names) == 5
+    early = found.numbers["alpha_N_early"].estimate.value
+    late = found.numbers["alpha_N_tokens_512_to_1024"].estimate.value
+    assert late > early
+    assert [picture.name for picture in found.pictures] == ["context-position", "context-size"]
+
+
+@pytest.mark.parametrize("planted", [{"alpha": 1.4}, {"grows": -0.03}])
+def test_another_truth_differs(planted: dict[str, float]) -> None:
+    assert concluded(study(**planted)).verdict == "differs"  # type: ignore[arg-type]
+
+
+def test_noise_cannot_tell() -> None:
+    verdicts = [
+        concluded(study(grows=0.0, noise=0.02, text=1.0, seed=seed)).verdict for seed in range(3)
+    ]
+    assert "agrees" not in verdicts
+    assert verdicts.count("cannot tell") >= 2
+
+
+def test_runs_that_are_missing_leave_less_to_say_but_no_error() -> None:
+    runs = study()
+    unfinished = [Run(run.spec, None) for run in runs]
+    for kept in (0, 1, 2, 3):
+        found = concluded(runs[:kept] + unfinished[kept:])
+        assert found.verdict == "cannot tell"
+        assert found.findings[1].estimate is None
+        assert found.statement
+    assert concluded([]).verdict == "cannot tell"
+    assert concluded([replace(run, positions=np.empty(0)) for run in runs]).verdict == "cannot tell"
