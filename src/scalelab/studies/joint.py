@@ -8,7 +8,7 @@ Chinchilla's. Everything is asked for at the fit and at its draws at once, so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -24,8 +24,8 @@ from scalelab.studies.evidence import Evidence, table
 
 Convention = Literal["exact", "6N"]
 
-DRAWS = 400
-GRID = 240
+DRAWS = 300
+GRID = 160
 BEYOND = 30.0
 """How far past the ladder's sizes an optimum is looked for."""
 
@@ -122,21 +122,11 @@ class Joint:
         for j, c in enumerate(flops):
             tokens = self._tokens(c / cost, params, critical)
             loss = self.loss(params, tokens)
-            best = loss.argmin(axis=1)
-            inside = (best > 0) & (best < GRID - 1) & np.isfinite(loss).all(axis=1)
-            rows = np.flatnonzero(inside)
-            at = best[rows]
-            # A parabola through the lowest point and its neighbours.
-            before, here, after = (loss[rows, at + k] for k in (-1, 0, 1))
-            bend = before - 2 * here + after
-            move = np.where(bend > 0, (before - after) / np.where(bend > 0, 2 * bend, 1), 0.0)
-            found["params"][rows, j] = np.exp(log_n[at] + move * (log_n[1] - log_n[0]))
-            along = np.log(tokens[rows])
-            place = at + move
-            found["tokens"][rows, j] = np.exp(
-                [np.interp(p, np.arange(GRID), row) for p, row in zip(place, along, strict=True)]
+            at, found["loss"][:, j] = lowest(log_n, loss)
+            found["params"][:, j] = np.exp(at)
+            found["tokens"][:, j] = np.exp(
+                [np.interp(x, log_n, row) for x, row in zip(at, np.log(tokens), strict=True)]
             )
-            found["loss"][rows, j] = here - (before - after) * move / 4
         return Frontier(flops, found["params"], found["tokens"], found["loss"])
 
     def _tokens(
@@ -147,23 +137,32 @@ class Joint:
         if critical is None:
             return tokens
         star, power = critical
-        for _ in range(40):
+        for _ in range(30):
             log_b = star[:, None] - power[:, None] * np.log(self.loss(params, tokens))
             wanted = small_batch * (1 + self.batch_tokens * np.exp(-np.clip(log_b, -30, 60)))
             # Halfway in the logarithm: more tokens raise B_crit, which then asks for fewer.
             tokens = np.sqrt(tokens * wanted)
         return np.asarray(tokens)
 
-    def reach(self, convention: Convention = "exact", points: int = 7) -> Array:
+    def reach(
+        self,
+        convention: Convention = "exact",
+        critical: tuple[Array, Array] | None = None,
+        points: int = 7,
+    ) -> Array:
         """Compute at which the optimum lies among the ladder's sizes, evenly in the log; (c,).
 
-        Empty where that is less than a factor of 3 or nowhere.
+        critical: as in `frontier`. Empty where that is less than a factor of 3 or nowhere.
         """
         ends = self.sizes[[0, -1]]
         tokens = np.array([self.fit.ranges["tokens"][0], self.fit.ranges["tokens"][1]])
         low, high = (float(x) for x in self.cost(ends, convention) * tokens)
+        if critical is not None:  # C_min lies below C, at small batches far below
+            low /= 10
         wide = np.geomspace(low, high, 60)
-        best = self.frontier(wide, convention).params[0]
+        own = replace(self, fit=replace(self.fit, draw_theta=self.fit.draw_theta[:1]))
+        first = None if critical is None else (critical[0][:2], critical[1][:2])
+        best = own.frontier(wide, convention, first).params[0]
         inside = wide[(best >= ends[0]) & (best <= ends[1])]
         if len(inside) < 2 or inside[-1] < 3 * inside[0]:
             return np.empty(0)
@@ -194,6 +193,24 @@ def joint_of(evidence: Evidence) -> Joint | None:
         np.array([flops_per_token(shapes[size]) for size in sizes]),
         float(np.median([run.spec.batch_tokens for run in runs])),
     )
+
+
+def lowest(x: Array, y: Array) -> tuple[Array, Array]:
+    """Where rows (k, n) over an even grid x (n,) are lowest, and how low: (k,) each.
+
+    NaN where that is at an end. A parabola goes through the lowest point and its neighbours.
+    """
+    best = y.argmin(axis=1)
+    inside = (best > 0) & (best < len(x) - 1) & np.isfinite(y).all(axis=1)
+    rows = np.flatnonzero(inside)
+    at = best[rows]
+    before, here, after = (y[rows, at + k] for k in (-1, 0, 1))
+    bend = before - 2 * here + after
+    move = np.where(bend > 0, (before - after) / np.where(bend > 0, 2 * bend, 1.0), 0.0)
+    place, height = np.full(len(y), np.nan), np.full(len(y), np.nan)
+    place[rows] = x[at] + move * (x[1] - x[0])
+    height[rows] = here - (before - after) * move / 4
+    return place, height
 
 
 def spread(values: Array, level: float) -> Estimate:

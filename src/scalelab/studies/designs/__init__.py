@@ -9,6 +9,7 @@ from pathlib import Path
 from scalelab.errors import SpecError
 from scalelab.studies.design import Design
 from scalelab.studies.designs import (
+    allocation,
     context,
     critical_batch,
     efficiency,
@@ -30,6 +31,7 @@ DESIGNS: dict[str, Design] = {
         learning_curves.DESIGN,
         efficiency.DESIGN,
         critical_batch.DESIGN,
+        allocation.DESIGN,
         shape.DESIGN,
         recurrent.DESIGN,
         context.DESIGN,

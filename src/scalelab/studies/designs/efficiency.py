@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scalelab.counting import flops_per_token
-from scalelab.errors import FitError
-from scalelab.fitting import Estimate, Fit, fit
+from scalelab.fitting import Estimate, Fit
 from scalelab.laws import Array
 from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, overall, phrase
 from scalelab.studies.critical_batch_law import drawn_law
+from scalelab.studies.curve_laws import NO_FLOOR, fit_steps, values_of
 from scalelab.studies.design import Design, nothing
 from scalelab.studies.efficiency_pictures import pictures
 from scalelab.studies.evidence import Evidence
@@ -126,21 +126,9 @@ def _steps_law(evidence: Evidence) -> Fit | None:
     """L(N, S_min) of all trunks, None without a critical batch or with too few sizes."""
     critical = critical_batch(evidence)
     points = trunk_points(run for run in evidence.trunks if run.result is not None)
-    if critical is None or points["params"].n_unique() < 4:
+    if critical is None or points.is_empty():
         return None
-    try:
-        return fit(
-            "kaplan-steps",
-            at_best(points, critical),
-            estimator="least-squares",
-            clusters="trunk",
-            intervals="wild",
-            draws=400,
-            level=evidence.level,
-            seed=evidence.seed,
-        )
-    except FitError:
-        return None
+    return fit_steps(NO_FLOOR, at_best(points, critical), evidence)
 
 
 def early_against_converged(steps: Fit) -> dict[str, Array]:
@@ -152,9 +140,7 @@ def early_against_converged(steps: Fit) -> dict[str, Array]:
 
     to reach one loss (Kaplan et al. 2020, appendix B.4). Each (1 + k,), the fit's own first.
     """
-    names = steps.law.names
-    values = np.vstack([[steps.values[name] for name in names], steps.draws])
-    alpha_n, alpha_s = (values[:, names.index(name)] for name in ("alpha_N", "alpha_S"))
+    alpha_n, alpha_s = (values_of(steps, name) for name in ("alpha_N", "alpha_S"))
     f = alpha_n / alpha_s
     params = ((1 + f) / (1 + CONVERGED)) ** (1 / alpha_n)
     fewer = ((1 + 1 / f) / (1 + 1 / CONVERGED)) ** (1 / alpha_s)

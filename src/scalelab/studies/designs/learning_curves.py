@@ -11,18 +11,17 @@ import polars as pl
 from scalelab.errors import FitError
 from scalelab.fitting import Estimate, Fit, fit
 from scalelab.fitting.line import fit_line
-from scalelab.laws import Law, custom_law, get_law
+from scalelab.laws import get_law
 from scalelab.studies.conclusion import (
-    Axis,
     Check,
     Conclusion,
     Finding,
     Number,
-    Picture,
-    Series,
     overall,
     phrase,
 )
+from scalelab.studies.curve_laws import DRAWS, FEWEST_SIZES, NO_FLOOR, WITH_FLOOR, fit_steps
+from scalelab.studies.curve_pictures import curves_picture, early_picture, exponents_picture
 from scalelab.studies.design import Design, nothing
 from scalelab.studies.early_parts import Guess, guesses
 from scalelab.studies.evidence import Evidence
@@ -30,8 +29,6 @@ from scalelab.studies.trunk_curves import at_best, critical_batch, mean_over, tr
 from scalelab.units import format_count
 
 SHARES = (0.1, 0.25, 0.5)
-FEWEST_SIZES = 4
-DRAWS = 400
 
 ROUGH = 0.01
 """Scatter of a curve's points above which nobody could predict its end within 2%."""
@@ -64,12 +61,6 @@ EARLY = Check.at_most(
     "the early part of a curve predicts its end: from a quarter of the training within 2%",
 )
 
-WITH_FLOOR: Law = custom_law(
-    "E + A / N^alpha + B / steps_min^beta",
-    inputs=("params", "steps_min"),
-    name="steps-with-floor",
-)
-
 
 @dataclass(frozen=True)
 class _Size:
@@ -95,10 +86,9 @@ def conclude(evidence: Evidence) -> Conclusion:
         )
         return _nothing(why)
     points = at_best(points, critical)
-    try:
-        joint = _fit("kaplan-steps", points, evidence)
-    except FitError as error:
-        return _nothing(str(error))
+    joint = fit_steps(NO_FLOOR, points, evidence)
+    if joint is None:
+        return _nothing("the curves after warm-up have too few points for a law")
     alone = _each_alone(points, evidence)
     left_out = _leave_one_out(points, evidence)
     early = _early(points, left_out, critical, evidence)
@@ -110,7 +100,11 @@ def conclude(evidence: Evidence) -> Conclusion:
         statement=_statement(findings, numbers),
         findings=findings,
         numbers=numbers,
-        pictures=[_curves(joint, points), _sizes_picture(alone), _early_picture(early)],
+        pictures=[
+            curves_picture(joint, points),
+            exponents_picture([(one.params, one.alpha) for one in alone]),
+            early_picture(early),
+        ],
         left_out=evidence.left_out,
     )
 
@@ -125,21 +119,6 @@ def _nothing(why: str) -> Conclusion:
 
 
 # --- fits -----------------------------------------------------------------------------------------
-
-
-def _fit(law: Law | str, points: pl.DataFrame, evidence: Evidence, draws: int = DRAWS) -> Fit:
-    # A curve strays from its law slowly, all its points together: the wild bootstrap turns whole
-    # trunks round, whatever the correlation within them.
-    return fit(
-        law,
-        points,
-        estimator="least-squares",
-        clusters="trunk",
-        intervals="wild",
-        draws=draws,
-        level=evidence.level,
-        seed=evidence.seed,
-    )
 
 
 def _each_alone(points: pl.DataFrame, evidence: Evidence) -> list[_Size]:
@@ -171,13 +150,10 @@ def _leave_one_out(
     found = {}
     for params in points["params"].unique().sort().to_list():
         others = points.filter(pl.col("params") != params)
-        pair: list[Fit | None] = []
-        for law in (get_law("kaplan-steps"), WITH_FLOOR):
-            try:
-                pair.append(_fit(law, others, evidence, draws=120))
-            except FitError:
-                pair.append(None)
-        found[params] = (pair[0], pair[1])
+        found[params] = (
+            fit_steps(NO_FLOOR, others, evidence, draws=120),
+            fit_steps(WITH_FLOOR, others, evidence, draws=120),
+        )
     return found
 
 
@@ -288,7 +264,7 @@ def _comparison(
 ) -> dict[str, Number]:
     """How well each form describes the curve of a size that it was not fitted to."""
     names = ("no_floor", "with_floor")
-    words = (get_law("kaplan-steps").equation, WITH_FLOOR.equation)
+    words = (NO_FLOOR.equation, WITH_FLOOR.equation)
     errors: dict[str, list[float]] = {name: [] for name in names}
     for params, pair in left_out.items():
         own = points.filter(pl.col("params") == params)
@@ -308,9 +284,8 @@ def _comparison(
         for (name, values), law in zip(errors.items(), words, strict=True)
         if values
     }
-    try:
-        whole = _fit(WITH_FLOOR, points, evidence)
-    except FitError:
+    whole = fit_steps(WITH_FLOOR, points, evidence)
+    if whole is None:
         return numbers
     meaning = "of the law with a floor"
     return numbers | {
@@ -340,80 +315,6 @@ def _statement(findings: Sequence[Finding], numbers: Mapping[str, Number]) -> st
         better, off = ("with", floor) if floor < plain else ("without", plain)
         text += f"; the law {better} a floor describes a size left out better (to {off:.2%})"
     return text + "."
-
-
-# --- pictures -------------------------------------------------------------------------------------
-
-
-def _curves(joint: Fit, points: pl.DataFrame) -> Picture:
-    series = []
-    for own in points.partition_by("params", maintain_order=True):
-        params = float(own["params"][0])
-        steps = own["steps_min"].to_numpy()
-        series.append(Series(steps.tolist(), own["loss"].to_list(), "point", level=params))
-        grid = np.geomspace(steps.min(), steps.max(), 40)
-        fitted = joint.law.loss(joint.values, params=params, steps_min=grid)
-        series.append(Series(grid.tolist(), fitted.tolist(), "line", level=params))
-    return Picture(
-        "learning-curves",
-        "Learning curves of all sizes and one law",
-        "Held-out loss along the trunks, at constant rate after warm-up, against the steps that a "
-        "batch far above the critical one would have needed; lines are L(N, S_min) with four "
-        "numbers for all.",
-        Axis("S_min, steps", kind="count"),
-        Axis("Held-out loss, nats per token", kind="loss"),
-        series,
-        paper="figure 4",
-    )
-
-
-def _sizes_picture(alone: Sequence[_Size]) -> Picture:
-    sizes = [one.params for one in alone]
-    series = [
-        Series(
-            *(sizes, [one.alpha.value for one in alone], "point", "each size alone"),
-            low=[one.alpha.low for one in alone],
-            high=[min(one.alpha.high, 3.0) for one in alone],
-        )
-    ]
-    if sizes:
-        series.append(Series([sizes[0], sizes[-1]], [0.76, 0.76], "dashed", "paper"))
-    return Picture(
-        "learning-curve-exponents",
-        "Exponent of the learning curve, fitted to each size alone",
-        "One law for all sizes asks for a level line.",
-        Axis("Parameters, non-embedding", kind="count"),
-        Axis("alpha_S", log=False),
-        series,
-    )
-
-
-def _early_picture(early: Sequence[Guess]) -> Picture:
-    series = []
-    for share in SHARES:
-        own = [g for g in early if g.share == share and g.way == "with others"]
-        series.append(
-            Series(
-                [g.measured for g in own],
-                [g.predicted for g in own],
-                "point",
-                f"from the first {share:.0%}",
-                low=[g.low for g in own],
-                high=[g.high for g in own],
-                tips=[f"N = {format_count(g.params)}" for g in own],
-            )
-        )
-    measured = [g.measured for g in early] or [1.0]
-    ends = [min(measured), max(measured)]
-    series.append(Series(ends, ends, "dashed", "as measured"))
-    return Picture(
-        "early-parts",
-        "Final loss predicted from the early part of a curve",
-        "The falling part is that of the other sizes' law, only the level is the curve's own.",
-        Axis("Final loss measured, nats per token", kind="loss"),
-        Axis("Final loss predicted", kind="loss"),
-        series,
-    )
 
 
 DESIGN = Design(
