@@ -32,9 +32,9 @@ SIZES = 7
 LEVELS = 4
 """Data sizes, each half of the next."""
 
-TOKENS_PER_PARAMETER = 20.0
-"""Of the largest size at its largest data size: the frontier lies inside. (measured: docs/LOG.md,
-about 10 for bytes)"""
+TOKENS_PER_PARAMETER = 30.0
+"""Of the largest size at its largest data size: the frontier, about 10 for bytes (measured:
+docs/LOG.md), lies inside, and an eighth of it is still some hundred steps."""
 
 LEFT_OUT = 3
 """The ladder's largest sizes, which the walk could not train on enough tokens."""

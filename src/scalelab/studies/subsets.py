@@ -20,8 +20,8 @@ from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
 from scalelab.units import format_count
 
-LEAST_TOKENS = 16_384
-"""The smallest data set: 128 windows of 128 tokens are sixteen batches. (assumed)"""
+LEAST_TOKENS = 8_192
+"""The smallest data set: 64 windows of 128 tokens, some pages of text. (assumed)"""
 
 POINTS = 48
 """Evaluations along a run, each 10% later than the one before."""
@@ -29,19 +29,18 @@ POINTS = 48
 PATIENCE = 5
 """A run goes on 1.6 times as long as it took to its lowest loss. (1.1^5)"""
 
-MOST_EPOCHS = 40.0
-"""No run passes over its data more often: what has not turned by then is at the noise of its
-constant rate. (measured: 24.6k parameters, books; 65k tokens: flat from the 18th pass to the 39th)
-"""
+ROOM = 2.5
+"""A run may go on so many times as long as expected before it is ended unturned. (assumed)"""
 
 
 def expected_epochs(params: int, unique: int) -> float:
     """Passes after which a run is expected to have stopped, the patience included.
 
-    Many parameters for few tokens turn early. (measured: 24.6k parameters on 16k tokens of books
-    25 passes, on 65k tokens 39; the exponent is assumed)
+    Many parameters for few tokens turn early. (measured, books, constant rate; 16k tokens: 13.8k,
+    24.6k and 98k parameters stopped after 33, 25 and 25 passes; 65k tokens: 24.6k after 39, 13.8k
+    had not turned after 40)
     """
-    return float(np.clip(30.0 * (unique / params) ** (1 / 3), 8.0, MOST_EPOCHS))
+    return float(max(24.0, 30.0 * (unique / params) ** 0.45))
 
 
 def lattice(most: float) -> list[int]:
@@ -67,7 +66,8 @@ def subset_job(bench: Bench, design: str, shape: TransformerShape, unique: int) 
     for the same run, which is trained once.
     """
     trunk = trunk_of(bench, shape)
-    most = MOST_EPOCHS * unique
+    expected = expected_epochs(size_of(shape), unique) * unique
+    most = ROOM * expected
     if trunk is not None:
         most = min(most, trunk.tokens)
     batch = bench.batch_tokens
@@ -89,7 +89,6 @@ def subset_job(bench: Bench, design: str, shape: TransformerShape, unique: int) 
             "eval_tokens": trunk.curve_tokens,
         }
     spec = bench.spec(name, shape, steps * batch, **changes)
-    expected = expected_epochs(size_of(shape), unique) * unique
     share = min(1.0, expected / own_tokens(spec))
     seconds = run_seconds(spec, bench.speed(shape)) * share
     why = f"{format_count(size_of(shape))} parameters on {format_count(unique)} tokens, again and "

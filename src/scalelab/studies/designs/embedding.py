@@ -12,17 +12,14 @@ from scalelab.counting import TransformerShape
 from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
 from scalelab.fitting.result import estimate
-from scalelab.laws import Array, get_law
+from scalelab.laws import get_law
 from scalelab.studies.attempt import attempt
 from scalelab.studies.collapse import scatter_about_curve
 from scalelab.studies.conclusion import (
-    Axis,
     Check,
     Conclusion,
     Finding,
     Number,
-    Picture,
-    Series,
     phrase,
 )
 from scalelab.studies.conventions import (
@@ -35,12 +32,11 @@ from scalelab.studies.conventions import (
     unbounded,
 )
 from scalelab.studies.design import Bench, Design, Plan
+from scalelab.studies.embedding_pictures import NAME, WORDS, columns_of, pictures
 from scalelab.studies.evidence import Evidence, Run, table
 from scalelab.studies.porian import STEPS, is_walk, walk, walk_jobs
 from scalelab.studies.sizes import WIDTHS, shape_of_width, size_of
 from scalelab.units import Budget, format_count
-
-NAME = "embedding"
 
 DEPTHS = (1, 2, 3, 6)
 """As in the paper's figure 6, where one-layer models fall off."""
@@ -190,7 +186,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         _statement(findings, grown, steps),
         findings,
         _numbers(findings, deep, grown, steps, ladder_runs, evidence),
-        _pictures(deep, grown, steps),
+        pictures(deep, grown, steps),
         evidence.notices,
         evidence.left_out,
     )
@@ -216,24 +212,12 @@ def _figure_six(evidence: Evidence) -> list[Run]:
     ]
 
 
-def _columns(runs: Sequence[Run]) -> tuple[Array, Array, Array, Array]:
-    """ln N without and with embeddings, ln L, layers."""
-    if not runs:
-        return np.empty(0), np.empty(0), np.empty(0), np.empty(0)
-    frame = table(runs)
-    bare, total = (
-        count(frame, how)["params"].cast(float).to_numpy() for how in ("matrices", "total")
-    )
-    layers = np.array([run.spec.shape.n_layer for run in runs], dtype=float)
-    return np.log(bare), np.log(total), np.log(frame["loss"].to_numpy()), layers
-
-
 def _scatter_ratio(runs: Sequence[Run], evidence: Evidence) -> Estimate | None:
     """Scatter about one curve in N with embeddings over that without, one layer left out.
 
     Interval: the runs weighed anew (Bayesian bootstrap).
     """
-    bare, total, loss, layers = _columns(runs)
+    bare, total, loss, layers = columns_of(runs)
     kept = layers >= 2
     if kept.sum() < LEAST_RUNS or len(np.unique(layers[kept])) < 2:
         return None
@@ -249,7 +233,7 @@ def _scatter_ratio(runs: Sequence[Run], evidence: Evidence) -> Estimate | None:
 
 def _one_layer(runs: Sequence[Run], evidence: Evidence) -> Estimate | None:
     """How far models of one layer lie above the curve of deeper ones, a share of the loss."""
-    bare, _, loss, layers = _columns(runs)
+    bare, _, loss, layers = columns_of(runs)
     deep, flat = layers >= 2, layers == 1
     if deep.sum() < LEAST_RUNS or not flat.any():
         return None
@@ -288,15 +272,6 @@ def _difference(first: Growth | None, last: Growth | None, evidence: Evidence) -
 
 # --- words, numbers, pictures ---------------------------------------------------------------------
 
-_WORDS = {
-    "matrices": "without embeddings",
-    "with-output": "with the output layer",
-    "total": "all parameters",
-    "6N": "6 N D",
-    "kaplan": "6 N D and attention",
-    "exact": "every product",
-}
-
 
 def _numbers(
     findings: Sequence[Finding],
@@ -327,10 +302,10 @@ def _numbers(
         )
         alpha = law.parameter("alpha")
         if alpha is not None:
-            meaning = f"exponent of L(N) at the largest data size, N {_WORDS[params]}"
+            meaning = f"exponent of L(N) at the largest data size, N {WORDS[params]}"
             numbers[f"alpha_N {params}"] = Number(alpha, "", meaning)
     for (params, flops), one in grown.items():
-        meaning = f"a in N_opt ~ C^a, N {_WORDS[params]}, C {_WORDS[flops]}"
+        meaning = f"a in N_opt ~ C^a, N {WORDS[params]}, C {WORDS[flops]}"
         numbers[f"N_opt {params} {flops}"] = Number(one.exponent, "", meaning)
     for step in STEPS:
         if step.name in steps:
@@ -352,7 +327,7 @@ def _statement(
             "in N with embeddings as without (paper: several times)"
         )
     told = [
-        f"{one.exponent} ({_WORDS[how[0]]}, {_WORDS[how[1]]})"
+        f"{one.exponent} ({WORDS[how[0]]}, {WORDS[how[1]]})"
         for how in (("matrices", "6N"), ("with-output", "6N"), ("total", "6N"))
         if (one := grown.get(how)) is not None
     ]
@@ -370,82 +345,6 @@ def _statement(
     missing = [finding.check.name for finding in findings if finding.estimate is None]
     text = f"{phrase(bare.verdict)}: " + ("; ".join(parts) or "nothing could be measured")
     return text + (f"; not measured: {', '.join(missing)}." if missing else ".")
-
-
-def _pictures(
-    deep: Sequence[Run],
-    grown: Mapping[tuple[str, str], Growth],
-    steps: Mapping[str, Growth],
-) -> list[Picture]:
-    found = [_depth_picture(deep, with_embedding) for with_embedding in (True, False) if deep]
-    if grown:
-        names = [f"{_WORDS[params]}, {_WORDS[flops]}" for params, flops in grown]
-        found.append(
-            Picture(
-                f"{NAME}-conventions",
-                "The exponent of N_opt by what is counted",
-                "One ladder, one law; N is counted as the first words say, C as the last.",
-                Axis("Counted", log=False),
-                Axis("a in N_opt ~ C^a", log=False),
-                [_bars("this ladder", [one.exponent for one in grown.values()])],
-                steps=names,
-            )
-        )
-    if steps:
-        kept = [step for step in STEPS if step.name in steps]
-        found.append(
-            Picture(
-                f"{NAME}-walk",
-                "From Kaplan's exponent to Chinchilla's",
-                "Each step mends one thing and keeps the mends before it.",
-                Axis("Step", log=False),
-                Axis("a in N_opt ~ C^a", log=False),
-                [
-                    _bars("here", [steps[step.name].exponent for step in kept]),
-                    Series(
-                        [float(i) for i in range(len(kept))],
-                        [step.paper for step in kept],
-                        "hollow",
-                        "Porian et al. 2024",
-                    ),
-                ],
-                steps=[step.title for step in kept],
-            )
-        )
-    return found
-
-
-def _bars(label: str, values: Sequence[Estimate]) -> Series:
-    return Series(
-        [float(i) for i in range(len(values))],
-        [one.value for one in values],
-        "point",
-        label,
-        low=[one.low for one in values],
-        high=[one.high for one in values],
-    )
-
-
-def _depth_picture(runs: Sequence[Run], with_embedding: bool) -> Picture:
-    bare, total, loss, layers = _columns(runs)
-    x = np.exp(total if with_embedding else bare)
-    series = []
-    for depth in np.unique(layers):
-        own = np.flatnonzero(layers == depth)
-        own = own[np.argsort(x[own])]
-        label = "1 layer" if depth == 1 else f"{depth:.0f} layers"
-        for mark in ("point", "line"):
-            series.append(Series(x[own].tolist(), np.exp(loss[own]).tolist(), mark, label))
-    what = "with" if with_embedding else "without"
-    return Picture(
-        f"{NAME}-{what}",
-        f"Loss against parameters {what} embeddings",
-        "Models of several depths after the same number of tokens.",
-        Axis(f"Parameters, {what} embeddings", kind="count"),
-        Axis("Held-out loss (nats per token)", kind="loss"),
-        series,
-        "figure 6, left" if with_embedding else "figure 6, right",
-    )
 
 
 DESIGN = Design(

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
-import polars as pl
 
 from scalelab.execution.execute import Job
-from scalelab.laws import Array
 from scalelab.studies.attempt import Attempt, attempt
 from scalelab.studies.collapse import Collapse, collapse
 from scalelab.studies.conclusion import (
-    Axis,
     Check,
     Conclusion,
     Finding,
     Number,
-    Picture,
-    Series,
     phrase,
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence
+from scalelab.studies.overfit_grid import Grid, Stop, stops_of
+from scalelab.studies.overfit_pictures import NAME, PAPER_RATIO, pictures
 from scalelab.studies.sizes import size_of
-from scalelab.studies.steps_law import fit_steps_law, least_steps
-from scalelab.studies.subsets import Limited, lattice, limited, subset_job, unlimited
-from scalelab.units import format_count, format_number
+from scalelab.studies.steps_law import fit_steps_law
+from scalelab.studies.subsets import lattice, limited, subset_job, unlimited
 
-NAME = "overfitting"
 GROWTH = 8.0
 
-PAPER_RATIO = 0.74
 MARGIN = 0.25
 """Of the exponent .74: between 3.2 and 6.8 times the data for a model 8 times as large, which
 all say "less than in proportion, more than its square root". (assumed)"""
@@ -60,16 +52,13 @@ BOUND = Check.at_least(
     "early stopping comes no sooner than S_c / [L(N,D) - L(N,inf)]^(1/alpha_S)",
 )
 
-OVERFITS = 12.0
+OVERFITS = 8.0
 """Tokens a parameter beyond which over-fitting is hardly more than the luck of a seed, so no run is
 spent on it. (measured: 24.6k parameters, books: 2.7 tokens a parameter cost 7%, 11 about 3%)"""
 
 LEAST_CELLS = 10
 """Of at least three sizes and four data sets: Kaplan's law has four parameters, the collapse four.
 """
-
-NO_LIMIT = 1e15
-"""D of the reference: the trunk never sees a token twice."""
 
 DRAWS = 400
 
@@ -128,41 +117,10 @@ def _grids(sizes: int, sets: int) -> list[tuple[list[int], int]]:
 # --- conclusion -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Cells of the grid that say something, and the reference of each size."""
-
-    cells: Sequence[Limited]
-    reference: dict[int, float] = field(default_factory=dict)
-
-    @cached_property
-    def known(self) -> list[Limited]:
-        """Cells whose loss had turned and whose size has a reference."""
-        return [one for one in self.cells if one.turned and one.params in self.reference]
-
-    def columns(self) -> tuple[Array, Array, Array, Array]:
-        """N, D, L(N, D) and L(N, inf) of the known cells."""
-        rows = [
-            (one.params, one.unique, one.loss, self.reference[one.params]) for one in self.known
-        ]
-        n, d, loss, least = np.array(rows, dtype=float).reshape(-1, 4).T
-        return n, d, loss, least
-
-    def table(self) -> pl.DataFrame:
-        """For Kaplan's law: the cells, and each size's reference at data without limit."""
-        rows = [(one.run.spec.run, one.params, float(one.unique), one.loss) for one in self.known]
-        sizes = sorted({one.params for one in self.known})
-        rows += [(f"unlimited-{n}", n, NO_LIMIT, self.reference[n]) for n in sizes]
-        columns = ("run", "params", "tokens", "loss")
-        frame = pl.DataFrame(rows, schema=list(columns), orient="row") if rows else pl.DataFrame()
-        # All runs of a size begin with the same parameters: what is luck in one is in all.
-        return frame if not rows else frame.with_columns(pl.col("params").alias("trunk"))
-
-
 def conclude(evidence: Evidence) -> Conclusion:
     """Data needed by a larger model, the collapse, and the bound of early stopping."""
     references = {run.params: unlimited(run) for run in evidence.trunks if run.finished}
-    grid = _Grid(
+    grid = Grid(
         limited(evidence.own, evidence.trunks),
         {params: loss for params, loss in references.items() if loss is not None},
     )
@@ -172,7 +130,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         needed = None  # what identifies no exponent identifies no power of it
     one_curve = _collapse(grid, evidence)
     steps = fit_steps_law(evidence.trunks, evidence.critical_batch, evidence.level, evidence.seed)
-    stops = _stops(grid, steps, evidence)
+    stops = stops_of(grid, steps, evidence)
     few = "fewer than 8 runs over-fit by more than the noise, on 3 sizes and 3 data sets"
     findings = [
         Finding(NEEDED, needed, law.why or "the runs do not identify both exponents"),
@@ -191,13 +149,13 @@ def conclude(evidence: Evidence) -> Conclusion:
         _statement(bare, one_curve, grid),
         findings,
         numbers,
-        _pictures(grid, law, one_curve, stops),
+        pictures(grid, law, one_curve, stops),
         evidence.notices,
         notes,
     )
 
 
-def _collapse(grid: _Grid, evidence: Evidence) -> Collapse | None:
+def _collapse(grid: Grid, evidence: Evidence) -> Collapse | None:
     """Of the extent dL = L(N,D) / L(N,inf) - 1, where it is more than noise."""
     n, d, loss, least = grid.columns()
     extent = loss / least - 1
@@ -221,37 +179,7 @@ def _collapse(grid: _Grid, evidence: Evidence) -> Collapse | None:
     )
 
 
-@dataclass(frozen=True)
-class _Stop:
-    """Where a run was stopped and how early it could have been, in steps S_min."""
-
-    cell: Limited
-    excess: float
-    stop: float
-    bound: float
-
-
-def _stops(grid: _Grid, steps: Attempt, evidence: Evidence) -> list[_Stop]:
-    """Equation 5.7; L(N, inf) is the law's loss at convergence, and only runs above it count."""
-    if steps.fit is None:
-        return []
-    p = steps.fit.values
-    found = []
-    for one in grid.known:
-        excess = one.loss - (p["N_c"] / one.params) ** p["alpha_N"]
-        # Where the loss is all but that of convergence the bound is anything.
-        if excess <= evidence.noise_level * one.loss:
-            continue
-        batch = one.run.spec.batch_tokens
-        stop = least_steps(
-            np.array([float(one.step)]), np.array([one.loss]), batch, evidence.critical_batch
-        )
-        bound = p["S_c"] / excess ** (1 / p["alpha_S"])
-        found.append(_Stop(one, excess, float(stop[0]), float(bound)))
-    return found
-
-
-def _bound(stops: Sequence[_Stop], steps: Attempt, level: float) -> Finding:
+def _bound(stops: Sequence[Stop], steps: Attempt, level: float) -> Finding:
     """The share of runs that stopped at or after the bound, with Wilson's interval."""
     from statistics import NormalDist
 
@@ -300,7 +228,7 @@ def _numbers(law: Attempt, one_curve: Collapse | None, evidence: Evidence) -> di
     return numbers
 
 
-def _statement(bare: Conclusion, one_curve: Collapse | None, grid: _Grid) -> str:
+def _statement(bare: Conclusion, one_curve: Collapse | None, grid: Grid) -> str:
     needed, gain, bound = (finding.estimate for finding in bare.findings)
     parts = []
     if needed is not None:
@@ -320,128 +248,6 @@ def _statement(bare: Conclusion, one_curve: Collapse | None, grid: _Grid) -> str
     if off:
         text += f". {off} of {len(grid.cells)} runs had not turned or have no reference"
     return text + "."
-
-
-# --- pictures -------------------------------------------------------------------------------------
-
-
-def _pictures(
-    grid: _Grid, law: Attempt, one_curve: Collapse | None, stops: Sequence[_Stop]
-) -> list[Picture]:
-    if not grid.cells:
-        return []
-    pictures = [_surface(grid, law)]
-    if grid.known:
-        pictures.append(_extent(grid, law, one_curve))
-    if stops:
-        pictures.append(_stopping(stops))
-    pictures.append(_curves(grid))
-    return pictures
-
-
-def _surface(grid: _Grid, law: Attempt) -> Picture:
-    series = []
-    for n in sorted({one.params for one in grid.cells}):
-        cells = [one for one in grid.cells if one.params == n]
-        for turned, mark in ((True, "point"), (False, "hollow")):
-            kept = [one for one in cells if one.turned is turned]
-            if kept:
-                x, y = [float(one.unique) for one in kept], [one.loss for one in kept]
-                series.append(Series(x, y, mark, level=float(n)))  # type: ignore[arg-type]
-        if law.fit is not None:
-            d = np.geomspace(cells[0].unique, 2 * cells[-1].unique, 40)
-            fitted = law.fit.predict(params=float(n), tokens=d).value
-            series.append(Series(d.tolist(), fitted.tolist(), "line", level=float(n)))
-    return Picture(
-        f"{NAME}-surface",
-        "Loss against the size of the data set, by size",
-        "Trained until the held-out loss turned; lines: L(N, D) of equation 1.5. Hollow: it had "
-        "not turned.",
-        Axis("Data set (tokens)", kind="count"),
-        Axis("Lowest held-out loss (nats per token)", kind="loss"),
-        series,
-        "figure 9, left",
-    )
-
-
-def _extent(grid: _Grid, law: Attempt, one_curve: Collapse | None) -> Picture:
-    ratio = law.fit.values["alpha_N"] / law.fit.values["alpha_D"] if law.fit else PAPER_RATIO
-    if law.fit is None and one_curve is not None:
-        ratio = one_curve.ratio.value
-    n, d, loss, least = grid.columns()
-    extent, place = loss / least - 1, n**ratio / d
-    series = []
-    for size in np.unique(n):
-        own = (n == size) & (extent > 0)  # a logarithm shows nothing else
-        if own.any():
-            series.append(
-                Series(place[own].tolist(), extent[own].tolist(), "point", level=float(size))
-            )
-    if law.fit is not None:
-        p = law.fit.values
-        x = np.geomspace(place.min(), place.max(), 60)
-        y = (1 + p["D_c"] * p["N_c"] ** -ratio * x) ** p["alpha_D"] - 1
-        series.append(Series(x.tolist(), y.tolist(), "dashed", "equation 4.4, fitted"))
-    return Picture(
-        f"{NAME}-extent",
-        "The extent of over-fitting",
-        "L(N, D) over the loss of the same size on data that does not run out, less one.",
-        Axis(f"N^{format_number(ratio, 3)} / D", kind="power"),
-        Axis("L(N, D) / L(N, inf) - 1"),
-        series,
-        "figure 9, right",
-    )
-
-
-def _stopping(stops: Sequence[_Stop]) -> Picture:
-    series = []
-    for unique in sorted({one.cell.unique for one in stops}):
-        own = [one for one in stops if one.cell.unique == unique]
-        series.append(
-            Series(
-                [one.bound for one in own],
-                [one.stop for one in own],
-                "point",
-                level=float(unique),
-                tips=[format_count(one.cell.params) + " parameters" for one in own],
-            )
-        )
-    ends = [min(one.bound for one in stops), max(one.bound for one in stops)]
-    series.append(Series(ends, ends, "dashed", "the bound"))
-    return Picture(
-        f"{NAME}-early-stopping",
-        "Where training was stopped",
-        "The step of the lowest held-out loss against the least that equation 5.7 allows.",
-        Axis("S_c / [L(N, D) - L(N, inf)]^(1/alpha_S)", kind="count"),
-        Axis("Step of the lowest loss (S_min)", kind="count"),
-        series,
-        "figure 16, left",
-        level_title="Data set (tokens)",
-    )
-
-
-def _curves(grid: _Grid) -> Picture:
-    largest = max(one.params for one in grid.cells)
-    series = [
-        Series(
-            one.run.curve["step"].to_list(),
-            one.run.curve["loss"].to_list(),
-            "line",
-            level=float(one.unique),
-        )
-        for one in grid.cells
-        if one.params == largest
-    ]
-    return Picture(
-        f"{NAME}-curves",
-        f"Held-out loss of {format_count(largest)} parameters on data sets of several sizes",
-        "It falls, then turns while the training loss goes on falling.",
-        Axis("Step", kind="count"),
-        Axis("Held-out loss (nats per token)", kind="loss"),
-        series,
-        "figure 16, right",
-        level_title="Data set (tokens)",
-    )
 
 
 DESIGN = Design(
