@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 import tyro
 
 from scalelab import cli
+from scalelab.studies.conclusion import phrase
+from scalelab.studies.designs import DESIGNS, get_designs
+from scalelab.studies.evidence import Evidence
 from scalelab.studies.settings import RunSettings
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "studies"))  # the planted studies of its tests
+
+from planted import finished  # noqa: E402
+from planted_bench import planted_bench  # noqa: E402
+
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -63,3 +72,34 @@ def test_links_of_the_guides_lead_somewhere() -> None:
     for guide in GUIDES:
         for target in re.findall(r"\]\(([^)#]+)\)", guide.read_text(encoding="utf-8")):
             assert (guide.parent / target).exists(), f"{guide.name}: {target}"
+
+
+def test_every_design_stands_in_the_guide_in_the_papers_order() -> None:
+    documented = rows("designs.md")
+    for design in DESIGNS.values():
+        varies, paper = documented[design.name][:2]
+        assert varies == design.varies, design.name
+        assert paper == design.paper, design.name
+    assert list(documented) == list(DESIGNS)
+
+
+def example() -> Path:
+    """The design of the guide, as the file that a reader would make of it."""
+    text = (ROOT / "docs" / "designs.md").read_text(encoding="utf-8")
+    return Path(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+
+
+def test_the_design_of_the_guide_runs_as_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(str(example()), encoding="utf-8")
+    (design,) = get_designs((str(file),))
+    bench = planted_bench(120.0)
+    plan = design.plan(bench)
+    assert len(plan.jobs) == 2
+    assert bench.cost(plan.jobs) <= bench.allowance.amount
+    for losses, verdict in (((1.5, 1.501), "agrees"), ((1.6, 1.5), "differs")):
+        own = [finished(job.spec, loss) for job, loss in zip(plan.jobs, losses, strict=True)]
+        found = design.conclude(Evidence(own=own))
+        assert found.verdict == verdict
+        assert found.statement.startswith(phrase(found.verdict))
+    assert design.conclude(Evidence(own=())).verdict == "cannot tell"

@@ -24,8 +24,9 @@ import pytest
 from scalelab import cli
 from scalelab.fitting import Fit, fit
 from scalelab.studies.conclude import NOISE_FALLS
-from scalelab.studies.decide import TWO_DECADES, Decisions, ladder_of
+from scalelab.studies.decide import TWO_DECADES, ladder_of
 from scalelab.studies.ladder import Ladder, LadderSpec, Rung, smallest
+from scalelab.studies.record import recall
 from scalelab.studies.result import SURFACES
 from scalelab.studies.sizes import WIDTHS, Family, rungs
 from scalelab.table import read_runs
@@ -74,7 +75,9 @@ class Study:
 
     @property
     def ladder(self) -> Ladder:
-        plan = Decisions.from_dict(read_json(self.folder / "plan.json"))
+        record = recall(self.folder)
+        assert record is not None
+        plan = record.decisions
         first = next(self.folder.glob("n*/run.json"))
         return ladder_of(plan, read_json(first)["corpus"])
 
@@ -301,9 +304,10 @@ def test_progress_goes_beside_the_answer_in_lines(study: Study) -> None:
 
 
 def test_each_choice_is_told_with_its_reason(study: Study) -> None:
-    plan = Decisions.from_dict(read_json(study.folder / "plan.json"))
-    assert len(plan.choices) >= 5
-    for choice in plan.choices:
+    record = recall(study.folder)
+    assert record is not None
+    assert len(record.decisions.choices) >= 5
+    for choice in record.decisions.choices:
         line = f"{choice.name}: {choice.value} - {choice.reason} ({choice.source})"
         assert line in study.stopped.stdout
         assert line in study.went_on.stderr

@@ -25,6 +25,7 @@ from scalelab.paths import real_path
 from scalelab.studies import planned as planning
 from scalelab.studies.conclude import conclude
 from scalelab.studies.design import Design
+from scalelab.studies.designs import get_designs
 from scalelab.studies.gather import Gathered
 from scalelab.studies.planned import Others, Planned, describe, make_plan
 from scalelab.studies.record import open_study
@@ -49,6 +50,7 @@ def run(settings: RunSettings, watcher: Watcher) -> tuple[StudyResult, Path]:
     run's checkpoint written.
     """
     began = time.monotonic()
+    get_designs(settings.design)  # a name that is none is told before anything is written
     study = settings.folder()
     with locked(study):
         open_study(settings)

@@ -4,7 +4,8 @@
     x, state = layers(x, state)
     loss = cross_entropy(x @ output^T, targets)
 
-The layers are torch.nn.LSTM or torch.nn.GRU, so their numbers are torch's. B: rows, T: tokens of a
+The layers are torch.nn.LSTM or torch.nn.GRU, so their numbers are torch's; a GRU trains on a CPU
+through `models.gru`, which gives the same. B: rows, T: tokens of a
 row, L: layers, D: d_model, V: vocabulary.
 """
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from scalelab.counting import RecurrentShape
 from scalelab.models.cross_entropy import linear_cross_entropy, token_losses
+from scalelab.models.gru import run_gru
 from scalelab.models.state import State
 
 EMBEDDING_GAIN = 1.0
@@ -59,7 +61,10 @@ class Recurrent(nn.Module):
         if self.shape.cell == "lstm":
             x, after = self.blocks(x, state)
             return x, after
-        x, h = self.blocks(x, state[0])
+        if x.device.type == "cpu" and torch.is_grad_enabled():
+            x, h = run_gru(self.blocks, x, state[0])
+        else:
+            x, h = self.blocks(x, state[0])
         return x, (h,)
 
     def logits(self, tokens: Tensor) -> Tensor:
