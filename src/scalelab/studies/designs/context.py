@@ -49,6 +49,9 @@ GROWS = Check.at_least(
 EARLY = (4.0, 16.0)
 """Bytes of text before the token: one to a few tokens of the paper's. (assumed)"""
 
+TOKEN = 4.0
+"""Bytes of one token of the paper: the law in the position begins there, as theirs does."""
+
 LATE = 0.5
 """Share of the context from which on it is late."""
 
@@ -115,12 +118,13 @@ def conclude(evidence: Evidence) -> Conclusion:
 
 def _position_law(found: Binned, evidence: Evidence) -> Attempt:
     """E + A T^-alpha through the bins of one size, which count as 1 / error^2."""
+    inside = found.first >= TOKEN / evidence.bytes_per_token
     frame = pl.DataFrame(
         {
-            "run": [f"bin {i}" for i in range(len(found.position))],
-            "position": found.position,
-            "loss": found.loss,
-            "std": found.error,
+            "run": [f"bin {i}" for i in np.flatnonzero(inside)],
+            "position": found.position[inside],
+            "loss": found.loss[inside],
+            "std": found.error[inside],
         }
     )
     return attempt(
@@ -228,7 +232,8 @@ def _against_place(
             )
         )
         if fit.fit is not None:
-            x, y = line_through(fit, "position", found.position[0], found.position[-1])
+            first = fit.fit.ranges["position"][0]
+            x, y = line_through(fit, "position", first, found.position[-1])
             series.append(Series(x.tolist(), y.tolist(), "line", level=float(run.params)))
     return Picture(
         "context-position",

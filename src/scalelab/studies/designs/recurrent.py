@@ -182,7 +182,7 @@ def _gap(ladders: Ladders, cell: str, evidence: Evidence) -> Estimate | None:
         logs, _ = fit.law.log_inputs({"params": float(params)})
         values.append(float(fit.law.log_value(fit.theta[None], logs)[0, 0]))
         draws.append(fit.law.log_value(fit.draw_theta, logs)[:, 0])
-    # The draws of two fits are not paired; one is turned around so that they are not alike.
+    # Both fits were drawn with one seed: shuffled, their draws are independent.
     apart = draws[0] - np.random.default_rng([evidence.seed, 3]).permutation(draws[1])
     value = float(np.expm1(values[0] - values[1]))
     return estimate(value, np.expm1(apart), evidence.level)
