@@ -52,7 +52,7 @@ BOUND = Check.at_least(
     "early stopping comes no sooner than S_c / [L(N,D) - L(N,inf)]^(1/alpha_S)",
 )
 
-OVERFITS = 8.0
+OVERFITS = 5.0
 """Tokens a parameter beyond which over-fitting is hardly more than the luck of a seed, so no run is
 spent on it. (measured: 24.6k parameters, books: 2.7 tokens a parameter cost 7%, 11 about 3%)"""
 

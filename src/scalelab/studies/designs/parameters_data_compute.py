@@ -20,8 +20,9 @@ from scalelab.studies.conclusion import (
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, table
 from scalelab.studies.log_linear import LOCAL, exponent_of_data, exponent_of_size
+from scalelab.studies.overfit_grid import NO_LIMIT
 from scalelab.studies.sizes import size_of
-from scalelab.studies.subsets import Limited, lattice, limited, subset_job
+from scalelab.studies.subsets import Limited, lattice, limited, subset_job, unlimited
 from scalelab.units import bits_per_byte, format_count
 
 NAME = "parameters-data-compute"
@@ -37,9 +38,14 @@ LEVELS = 6
 LEAST_LEVELS = 4
 """With fewer a power law meets no check."""
 
-LIMITS = 12.0
+LIMITS = 4.0
 """Tokens a parameter up to which a data set limits the loss. (measured: 24.6k parameters, books:
-with 11 tokens a parameter the loss was 3% above that on data to spare)"""
+with 2.7 tokens a parameter the loss was 7% above that on data to spare, with 11 about 3%)"""
+
+LIMITED = "L_inf * (1 + D_0 / U)^alpha"
+"""Equation 1.5 at one size: L_inf is what the size reaches with data to spare, and alpha the
+exponent of L(D) where data alone is short. A bare power law through sets of D_0 tokens and more
+would find half of it."""
 
 SIZE = Check.about("alpha_N", 0.076, MARGIN * 0.076, "equation 1.1", "L ~ N^-.076")
 DATA = Check.about("alpha_D", 0.095, MARGIN * 0.095, "equation 1.2", "L ~ D^-.095")
@@ -97,15 +103,16 @@ def conclude(evidence: Evidence) -> Conclusion:
     """Exponents of N, D and C with and without a floor, and local exponents where one is short."""
     runs = table(evidence.branches)
     size = _Slice("params", _most(runs, "tokens"), evidence)
-    data_runs = [one for one in limited(evidence.own, evidence.trunks) if one.turned]
-    data = _Slice("unique_tokens", _table(data_runs), evidence)
+    data_runs = limited(evidence.own, evidence.trunks)
+    data = _Slice("unique_tokens", _table([one for one in data_runs if one.turned]), evidence)
+    short = _limited_law(data_runs, evidence)
     compute = _Slice("flops", _frontier(runs, "flops"), evidence)
     adjusted = _with_least_compute(runs, evidence)
     least = _Slice("flops_min", _frontier(adjusted, "flops_min"), evidence)
     local = attempt(LOCAL, runs, level=evidence.level, seed=evidence.seed)
     findings = [
         size.finding(SIZE),
-        data.finding(DATA),
+        short.finding(DATA, short.parameter("alpha")),
         compute.finding(COMPUTE),
         least.finding(COMPUTE_MIN)
         if evidence.critical_batch
@@ -120,6 +127,9 @@ def conclude(evidence: Evidence) -> Conclusion:
         (least, "of compute at a batch far below the critical one"),
     ):
         numbers |= part.numbers(what)
+    alpha_data = short.parameter("alpha")
+    if alpha_data is not None:
+        numbers["alpha_D"] = Number(alpha_data, "", f"exponent of the data set in L = {LIMITED}")
     for finding in findings[4:]:
         if finding.estimate is not None:
             meaning = f"{finding.check.claim}: local exponent there over that where it is not short"
@@ -131,7 +141,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         _statement(bare, size, evidence),
         findings,
         numbers,
-        _pictures(size, data, compute, runs, limited(evidence.own, evidence.trunks)),
+        _pictures(size, data, short, compute, runs, data_runs),
         evidence.notices,
         evidence.left_out,
     )
@@ -220,6 +230,33 @@ def _table(runs: Sequence[Limited]) -> pl.DataFrame:
     )
 
 
+def _limited_law(found: Sequence[Limited], evidence: Evidence) -> Attempt:
+    """Equation 1.5 through the data sets of one size and its trunk, which has data to spare."""
+    from scalelab.laws import Parameter, custom_law
+
+    turned = [one for one in found if one.turned]
+    if not turned:
+        return Attempt(None, "no run on a data set of fixed size had turned")
+    spare = [
+        loss
+        for trunk in evidence.trunks
+        if trunk.finished and trunk.params == turned[0].params
+        if (loss := unlimited(trunk)) is not None
+    ]
+    if not spare:
+        return Attempt(None, "the ladder's trunk of that size, the reference, is missing")
+    reference = pl.DataFrame({"run": ["unlimited"], "unique_tokens": [NO_LIMIT], "loss": spare[:1]})
+    scale = Parameter("D_0", "tokens that cost as much as the size does", 1.0, 1e13, log=True)
+    return attempt(
+        custom_law(LIMITED, [scale], name="limited"),
+        pl.concat([_table(turned), reference]),
+        estimator="least-squares",
+        clusters="run",
+        level=evidence.level,
+        seed=evidence.seed,
+    )
+
+
 def _bottlenecks(local: Attempt, runs: pl.DataFrame, level: float) -> list[Finding]:
     """The local exponent where the other factor is shortest over that where it is not short."""
     if local.fit is None:
@@ -260,6 +297,7 @@ def _statement(bare: Conclusion, size: _Slice, evidence: Evidence) -> str:
 def _pictures(
     size: _Slice,
     data: _Slice,
+    short: Attempt,
     compute: _Slice,
     runs: pl.DataFrame,
     data_runs: Sequence[Limited],
@@ -284,10 +322,11 @@ def _pictures(
                 f"{NAME}-data",
                 "Loss against the size of the data set",
                 f"{format_count(data_runs[-1].params)} parameters, trained until the held-out loss "
-                "turned; hollow: it had not turned yet, and is not fitted.",
+                "turned; hollow: it had not turned yet, and is not fitted. The bent line is "
+                "equation 1.5 with what the size reaches on data to spare; its straight part has alpha_D.",
                 Axis("Data set (tokens)", kind="count"),
                 loss,
-                [*_by_turning(data_runs), *data.series()],
+                [*_by_turning(data_runs), *_limited_series(short, data), *data.series()[:1]],
                 "figure 1, middle",
             )
         )
@@ -330,6 +369,14 @@ def _by_turning(runs: Sequence[Limited]) -> list[Series]:
             x, y = [float(one.unique) for one in kept], [one.loss for one in kept]
             found.append(Series(x, y, mark, label))  # type: ignore[arg-type]
     return found
+
+
+def _limited_series(short: Attempt, data: _Slice) -> list[Series]:
+    if short.fit is None or data.runs.is_empty():
+        return []
+    sets = data.runs["unique_tokens"].to_numpy()
+    x, y = line_through(short, "unique_tokens", float(sets.min()), 8 * float(sets.max()))
+    return [Series(x.tolist(), y.tolist(), "line", "equation 1.5")]
 
 
 def _by_size(runs: pl.DataFrame, column: str, *, joined: bool = False) -> list[Series]:
