@@ -323,7 +323,8 @@ def _pictures(
                 "Loss against the size of the data set",
                 f"{format_count(data_runs[-1].params)} parameters, trained until the held-out loss "
                 "turned; hollow: it had not turned yet, and is not fitted. The bent line is "
-                "equation 1.5 with what the size reaches on data to spare; its straight part has alpha_D.",
+                "equation 1.5 with what the size reaches on data to spare: alpha_D is the slope of "
+                "its straight part.",
                 Axis("Data set (tokens)", kind="count"),
                 loss,
                 [*_by_turning(data_runs), *_limited_series(short, data), *data.series()[:1]],
