@@ -93,13 +93,15 @@ def divided(
     bench: Bench,
     left: Callable[[], Budget],
     whole: Budget,
+    begin: Callable[[str], None] = lambda name: None,  # noqa: ARG005 - nobody listens
 ) -> StudyPlan:
     """The plan with the designs added that it lacks.
 
     bench: of the study; each design gets it with its own allowance. left: what may still be planned
     for, the ladder and `there` already subtracted; it is asked again for each design, because
     planning measures, which takes time. whole: the study's budget, of which a design that comes to
-    a study that was planned before may spend its usual share, whatever the others left.
+    a study that was planned before may spend its usual share, whatever the others left. begin: is
+    told the name of each design before it plans, which may take a minute.
     """
     wanted = [design for design in designs if design.name not in there.runs]
     weights = {design.name: design.weight for design in wanted}
@@ -116,6 +118,7 @@ def divided(
     runs: dict[str, tuple[str, ...]] = dict(there.runs)
     spent = 0.0
     for i, (name, make) in enumerate(planners.items()):
+        begin(name)
         rest = left()
         behind = sum(list(weights.values())[i:])
         share = (rest.amount - spent) * weights[name] / behind if behind else 0.0

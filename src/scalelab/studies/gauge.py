@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scalelab.counting import Shape
-from scalelab.execution.execute import Job, Observer
+from scalelab.execution.execute import Job, Observer, Silent
 from scalelab.execution.pool import Pool
 from scalelab.studies import probe
 from scalelab.studies.design import same_run
@@ -50,7 +50,8 @@ class MeasuredGauge:
             jobs = [
                 Job(replace(spec, run=f"{name}-{i}"), SPEED_SECONDS) for i in range(self.pool.size)
             ]
-            probe.run_all(self.folder, jobs, self.pool, self.observer)
+            # Half a second each and a hundred of them: nobody wants a line of each.
+            probe.run_all(self.folder, jobs, self.pool, Silent())
             found = [probe.outcome(self.folder, job.spec.run)["tokens_per_second"] for job in jobs]
             self._speeds[key] = sum(found) / len(found)
         return self._speeds[key]

@@ -137,8 +137,11 @@ def make_plan(
             return Budget(whole.unit, max(0.0, whole.amount - cost))
 
         bench = replace(bench, allowance=left())
-        watcher.stage("planning the designs", 0)
-        plan = divided(plan, designs, bench, left, budget)
+
+        def begin(name: str) -> None:
+            watcher.stage(f"planning {name}", 0)
+
+        plan = divided(plan, designs, bench, left, budget, begin)
         if not dry:
             write_plan(study, replace(record, plan=plan))
     corpora = {name: Corpus.load(Path(folder)) for name, folder in record.others}
