@@ -101,5 +101,5 @@ def test_the_design_of_the_guide_runs_as_it_stands(tmp_path: Path) -> None:
         own = [finished(job.spec, loss) for job, loss in zip(plan.jobs, losses, strict=True)]
         found = design.conclude(Evidence(own=own))
         assert found.verdict == verdict
-        assert found.statement.startswith(phrase(found.verdict))
+        assert found.statement.startswith(phrase(found.findings))
     assert design.conclude(Evidence(own=())).verdict == "cannot tell"

@@ -47,7 +47,7 @@ def conclude(evidence):
     )
     others = sorted(run.other_loss("others") for run in evidence.branches)
     return Conclusion(
-        "seeds", "Two seeds", f"{phrase(finding.verdict)}: {len(others)} runs of the ladder.",
+        "seeds", "Two seeds", f"{phrase([finding])}: {len(others)} runs of the ladder.",
         [finding],
         {
             "spread": Number(spread, "nats/token", "between seeds"),

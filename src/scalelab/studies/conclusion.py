@@ -61,6 +61,11 @@ class Check:
         """The claim that a number is at least `limit`."""
         return cls(name, None, limit, math.inf, source, claim)
 
+    @property
+    def spoken(self) -> str:
+        """The name in a sentence: alpha_N stays a symbol, words lose their underscores."""
+        return self.name if self.name.startswith("alpha_") else self.name.replace("_", " ")
+
     def verdict(self, low: float, high: float) -> Verdict:
         """Where an interval lies; its ends may be infinite, and NaN tells nothing."""
         if self.low <= low and high <= self.high:
@@ -172,10 +177,26 @@ def overall(findings: Sequence[Finding]) -> Verdict:
     return "agrees" if found and set(found) == {"agrees"} else "cannot tell"
 
 
-def phrase(verdict: Verdict) -> str:
-    """How a statement begins."""
-    return {
-        "agrees": "Agrees with the paper",
-        "differs": "Differs from the paper",
-        "cannot tell": "Cannot tell at this scale",
-    }[verdict]
+def phrase(findings: Sequence[Finding] = ()) -> str:
+    """How a statement begins: the verdict of all comparisons, and which of them make it.
+
+    Without any nothing can be told.
+    """
+    by: dict[Verdict, list[str]] = {"agrees": [], "differs": [], "cannot tell": []}
+    for finding in findings:
+        by[finding.verdict].append(finding.check.spoken)
+    agree, differ, still_open = by["agrees"], by["differs"], by["cannot tell"]
+    if differ:
+        rest = [f"{len(agree)} agree"] * bool(agree) + [f"{len(still_open)} open"] * bool(
+            still_open
+        )
+        text = "Differs from the paper"
+        if rest:
+            text += f" in {', '.join(differ)} ({', '.join(rest)} of {len(findings)} comparisons)"
+        return text
+    if agree and not still_open:
+        return "Agrees with the paper"
+    text = "Cannot tell at this scale"
+    if agree:
+        text += f" ({', '.join(still_open)} open, {len(agree)} of {len(findings)} agree)"
+    return text

@@ -12,7 +12,7 @@ from scalelab.errors import FitError, Notice
 from scalelab.fitting import envelope
 from scalelab.laws import Array
 from scalelab.studies.allocation_pictures import pictures
-from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, overall, phrase
+from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, phrase
 from scalelab.studies.critical_batch_law import best_fit, drawn_law
 from scalelab.studies.curve_laws import (
     NO_FLOOR,
@@ -159,7 +159,7 @@ def _nothing(why: str) -> Conclusion:
     return Conclusion(
         DESIGN.name,
         DESIGN.title,
-        f"{phrase('cannot tell')}: {why}.",
+        f"{phrase()}: {why}.",
         [Finding(check, None, why) for check in CHECKS],
     )
 
@@ -258,7 +258,7 @@ def _statement(findings: Sequence[Finding], numbers: Mapping[str, Number]) -> st
         else "neither inside nor outside"
     )
     text = (
-        f"{phrase(overall(findings))}: with C_min the optimal size grows as C^{size}, the batch as "
+        f"{phrase(findings)}: with C_min the optimal size grows as C^{size}, the batch as "
         f"C^{batch}, the steps as C^{steps}, the data as C^{data} (paper .73, .24, .03, .27); the "
         f"size's is {chinchilla} Chinchilla's .5 +- {MARGIN:g}"
     )

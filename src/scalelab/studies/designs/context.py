@@ -194,7 +194,6 @@ def _at(runs: Sequence[Run], place: tuple[str, slice], evidence: Evidence) -> tu
 
 
 def _statement(findings: Sequence[Finding], runs: Sequence[Run]) -> str:
-    verdict = Conclusion("", "", "", findings).verdict
     words = []
     alpha, grows = (finding.estimate for finding in findings)
     if alpha is None:
@@ -211,7 +210,7 @@ def _statement(findings: Sequence[Finding], runs: Sequence[Run]) -> str:
             f"the exponent of L(N) is {grows} larger in the last half of the context than at its "
             "beginning (the paper: it grows)"
         )
-    return f"{phrase(verdict)}: {'; '.join(words)}."
+    return f"{phrase(findings)}: {'; '.join(words)}."
 
 
 def _against_place(

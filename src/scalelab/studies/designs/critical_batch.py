@@ -17,7 +17,6 @@ from scalelab.studies.conclusion import (
     Conclusion,
     Finding,
     Number,
-    overall,
     phrase,
 )
 from scalelab.studies.critical_batch_law import (
@@ -192,10 +191,10 @@ def _ratios(ways: Ways, level: float) -> dict[str, Number]:
 def _statement(findings: Sequence[Finding], numbers: Mapping[str, Number]) -> str:
     alpha, size, noise = findings
     if alpha.estimate is None:
-        return f"{phrase('cannot tell')}: {alpha.why}."
+        return f"{phrase()}: {alpha.why}."
     source = "a sweep to fixed losses" if "alpha_B_sweep" in numbers else "the noise scale alone"
     text = (
-        f"{phrase(overall(findings))}: by {source} the critical batch grows as the loss falls with "
+        f"{phrase(findings)}: by {source} the critical batch grows as the loss falls with "
         f"alpha_B = {alpha.estimate} (paper {PAPER_ALPHA})"
     )
     if size.estimate is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from scalelab.counting import flops_per_token
 from scalelab.fitting import Estimate, Fit
 from scalelab.laws import Array
-from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, overall, phrase
+from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, phrase
 from scalelab.studies.critical_batch_law import drawn_law
 from scalelab.studies.curve_laws import NO_FLOOR, fit_steps, values_of
 from scalelab.studies.design import Design, nothing
@@ -278,7 +278,7 @@ def _statement(findings: Sequence[Finding]) -> str:
     missing = next((finding.why for finding in findings if finding.why), "")
     if missing:
         parts.append(missing)
-    return f"{phrase(overall(findings))}: {'; '.join(parts)}."
+    return f"{phrase(findings)}: {'; '.join(parts)}."
 
 
 DESIGN = Design(

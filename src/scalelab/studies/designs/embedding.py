@@ -319,7 +319,6 @@ def _statement(
     grown: Mapping[tuple[str, str], Growth],
     steps: Mapping[str, Growth],
 ) -> str:
-    bare = Conclusion(NAME, DESIGN.title, "", findings)
     parts = []
     if findings[0].estimate is not None:
         parts.append(
@@ -343,7 +342,7 @@ def _statement(
             "(Porian et al. .835 to .497)"
         )
     missing = [finding.check.name for finding in findings if finding.estimate is None]
-    text = f"{phrase(bare.verdict)}: " + ("; ".join(parts) or "nothing could be measured")
+    text = f"{phrase(findings)}: " + ("; ".join(parts) or "nothing could be measured")
     return text + (f"; not measured: {', '.join(missing)}." if missing else ".")
 
 

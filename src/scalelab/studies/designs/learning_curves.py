@@ -17,7 +17,6 @@ from scalelab.studies.conclusion import (
     Conclusion,
     Finding,
     Number,
-    overall,
     phrase,
 )
 from scalelab.studies.curve_laws import DRAWS, FEWEST_SIZES, NO_FLOOR, WITH_FLOOR, fit_steps
@@ -113,7 +112,7 @@ def _nothing(why: str) -> Conclusion:
     return Conclusion(
         DESIGN.name,
         DESIGN.title,
-        f"{phrase('cannot tell')}: {why}.",
+        f"{phrase()}: {why}.",
         [Finding(check, None, why) for check in (ALPHA_S, ALPHA_N, TREND, EARLY)],
     )
 
@@ -298,7 +297,7 @@ def _comparison(
 def _statement(findings: Sequence[Finding], numbers: Mapping[str, Number]) -> str:
     alpha_s, trend, alpha_n, error = findings
     text = (
-        f"{phrase(overall(findings))}: one law for the curves of all sizes has "
+        f"{phrase(findings)}: one law for the curves of all sizes has "
         f"alpha_S = {alpha_s.estimate} (paper .76) and alpha_N = {alpha_n.estimate} (.077)"
     )
     if trend.estimate is not None:

@@ -141,12 +141,11 @@ def conclude(evidence: Evidence) -> Conclusion:
     for finding in findings:
         if finding.estimate is not None:
             numbers[finding.check.name] = Number(finding.estimate, "", finding.check.claim)
-    bare = Conclusion(NAME, DESIGN.title, "", findings)
     notes = (*evidence.left_out, "the paper regularises with 10% dropout; these runs have none.")
     return Conclusion(
         NAME,
         DESIGN.title,
-        _statement(bare, one_curve, grid),
+        _statement(findings, one_curve, grid),
         findings,
         numbers,
         pictures(grid, law, one_curve, stops),
@@ -228,8 +227,8 @@ def _numbers(law: Attempt, one_curve: Collapse | None, evidence: Evidence) -> di
     return numbers
 
 
-def _statement(bare: Conclusion, one_curve: Collapse | None, grid: Grid) -> str:
-    needed, gain, bound = (finding.estimate for finding in bare.findings)
+def _statement(findings: Sequence[Finding], one_curve: Collapse | None, grid: Grid) -> str:
+    needed, gain, bound = (finding.estimate for finding in findings)
     parts = []
     if needed is not None:
         parts.append(f"a model 8 times as large needs {needed} times the data (paper 4.7)")
@@ -240,8 +239,8 @@ def _statement(bare: Conclusion, one_curve: Collapse | None, grid: Grid) -> str:
         )
     if bound is not None:
         parts.append(f"{bound.value:.0%} of the runs stopped no sooner than the bound allows")
-    missing = [finding.check.name for finding in bare.findings if finding.estimate is None]
-    text = f"{phrase(bare.verdict)}: " + ("; ".join(parts) or "nothing could be measured")
+    missing = [finding.check.name for finding in findings if finding.estimate is None]
+    text = f"{phrase(findings)}: " + ("; ".join(parts) or "nothing could be measured")
     if missing:
         text += f"; not measured: {', '.join(missing)}"
     off = len(grid.cells) - len(grid.known)

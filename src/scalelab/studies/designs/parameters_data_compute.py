@@ -134,11 +134,10 @@ def conclude(evidence: Evidence) -> Conclusion:
         if finding.estimate is not None:
             meaning = f"{finding.check.claim}: local exponent there over that where it is not short"
             numbers[finding.check.name] = Number(finding.estimate, "", meaning)
-    bare = Conclusion(NAME, DESIGN.title, "", findings)
     return Conclusion(
         NAME,
         DESIGN.title,
-        _statement(bare, size, evidence),
+        _statement(findings, size, evidence),
         findings,
         numbers,
         _pictures(size, data, short, compute, runs, data_runs),
@@ -269,15 +268,15 @@ def _bottlenecks(local: Attempt, runs: pl.DataFrame, level: float) -> list[Findi
     return [local.finding(SHORT_DATA, size), local.finding(SHORT_SIZE, data)]
 
 
-def _statement(bare: Conclusion, size: _Slice, evidence: Evidence) -> str:
+def _statement(findings: Sequence[Finding], size: _Slice, evidence: Evidence) -> str:
     parts = [
         f"{finding.check.name} is {finding.estimate} (paper {finding.check.paper:g}, "
         f"{finding.verdict})"
-        for finding in bare.findings[:4]
+        for finding in findings[:4]
         if finding.estimate is not None
     ]
-    missing = [finding.check.name for finding in bare.findings if finding.estimate is None]
-    text = f"{phrase(bare.verdict)}: " + ("; ".join(parts) or "nothing could be fitted")
+    missing = [finding.check.name for finding in findings if finding.estimate is None]
+    text = f"{phrase(findings)}: " + ("; ".join(parts) or "nothing could be fitted")
     if missing:
         text += f"; not measured: {', '.join(missing)}"
     floor = size.floor.parameter("E")

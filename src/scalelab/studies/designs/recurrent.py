@@ -263,7 +263,6 @@ def _largest(ladders: Ladders) -> dict[str, Run]:
 
 
 def _statement(findings: Sequence[Finding], ladders: Ladders, evidence: Evidence) -> str:
-    verdict = Conclusion("", "", "", findings).verdict
     gap, late = (finding.estimate for finding in findings)
     words = []
     if gap is not None:
@@ -281,7 +280,7 @@ def _statement(findings: Sequence[Finding], ladders: Ladders, evidence: Evidence
         )
     else:
         words.append(findings[1].why)
-    return f"{phrase(verdict)}: {'; '.join(words)}."
+    return f"{phrase(findings)}: {'; '.join(words)}."
 
 
 def _sizes(ladders: Ladders) -> Picture | None:

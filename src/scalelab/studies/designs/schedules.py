@@ -195,7 +195,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         return Conclusion(
             DESIGN.name,
             DESIGN.title,
-            f"{phrase('cannot tell')} whether the schedule matters: {why}.",
+            f"{phrase()} whether the schedule matters: {why}.",
             [Finding(SPREAD, None, why), Finding(CONSTANT, None, why)],
         )
     level = evidence.level
@@ -237,7 +237,6 @@ def _identifier(name: str) -> str:
 def _statement(
     findings: Sequence[Finding], tuned: Tuned[str], decaying: Sequence[str], run: Run
 ) -> str:
-    verdict = Conclusion("", "", "", findings).verdict
     between, constant = (finding.estimate for finding in findings)
     cost = (
         f"a constant rate ends {percent(constant)} above them"
@@ -246,7 +245,7 @@ def _statement(
     )
     apart = "" if between is None else percent(between)
     return (
-        f"{phrase(verdict)}: {len(decaying)} schedules that decay, each at its best rate, end "
+        f"{phrase(findings)}: {len(decaying)} schedules that decay, each at its best rate, end "
         f"{apart} apart at N = {format_count(run.params)} (the paper: about .05 nats of 3, taken "
         f"as at most {MARGIN:.0%}), and {cost}; runs scatter by {tuned.noise:.1%}."
     )

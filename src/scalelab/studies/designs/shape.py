@@ -238,7 +238,7 @@ def conclude(evidence: Evidence) -> Conclusion:
         return Conclusion(
             DESIGN.name,
             DESIGN.title,
-            f"{phrase('cannot tell')} whether shape matters little: {why}.",
+            f"{phrase()} whether shape matters little: {why}.",
             [Finding(CHECKS["aspect"], None, why)],
         )
     base = max(groups, key=lambda s: len(set(_distinct(variants(s), AXES)) & set(groups)))
@@ -342,7 +342,6 @@ def _statement(
     tuned: Tuned[TransformerShape],
     base: TransformerShape,
 ) -> str:
-    verdict = Conclusion("", "", "", list(findings.values())).verdict
     words = []
     for axis, finding in findings.items():
         inside = [place(axis, shape) for shape in found[axis] if counts(axis, shape)]
@@ -354,8 +353,8 @@ def _statement(
             f"{percent(finding.estimate)}"
         )
     return (
-        f"{phrase(verdict)}: at N = {format_count(size_of(base))}, every shape at its best rate, "
-        f"{'; '.join(words)}; the paper's few percent are taken as at most {MARGIN:.0%}, and runs "
+        f"{phrase(list(findings.values()))}: at N = {format_count(size_of(base))}, every shape at "
+        f"its best rate, {'; '.join(words)}; the paper's few percent are taken as at most {MARGIN:.0%}, and runs "
         f"scatter by {tuned.noise:.1%}."
     )
 

@@ -231,14 +231,13 @@ def _numbers(
 
 
 def _statement(findings: Sequence[Finding], texts: Sequence[_Text], order: _Order | None) -> str:
-    bare = Conclusion(NAME, DESIGN.title, "", findings)
     if not texts:
-        return f"{phrase(bare.verdict)}: no run was evaluated on another text."
+        return f"{phrase(findings)}: no run was evaluated on another text."
     slopes = findings[: len(texts)]
     inside = sum(finding.verdict == "agrees" for finding in slopes)
     outside = [f.check.name.removeprefix("slope on ") for f in slopes if f.verdict == "differs"]
     text = (
-        f"{phrase(bare.verdict)}: on {inside} of {len(texts)} other texts the loss is the loss on "
+        f"{phrase(findings)}: on {inside} of {len(texts)} other texts the loss is the loss on "
         f"the training distribution plus an offset (slope within {SLOPE_MARGIN:g} of 1)"
     )
     if outside:
