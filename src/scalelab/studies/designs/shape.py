@@ -354,8 +354,8 @@ def _statement(
         )
     return (
         f"{phrase(list(findings.values()))}: at N = {format_count(size_of(base))}, every shape at "
-        f"its best rate, {'; '.join(words)}; the paper's few percent are taken as at most {MARGIN:.0%}, and runs "
-        f"scatter by {tuned.noise:.1%}."
+        f"its best rate, {'; '.join(words)}; the paper's few percent are taken as at most "
+        f"{MARGIN:.0%}, and runs scatter by {tuned.noise:.1%}."
     )
 
 
