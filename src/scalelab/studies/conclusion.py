@@ -36,7 +36,9 @@ class Check:
 
     name: of the quantity. paper: the paper's number, or None where the claim is a bound.
     low, high: the region in which a number agrees with the claim; infinite where it is open.
-    source: where the paper says so. claim: in a few words.
+    source: where the paper says so. claim: in a few words. caveat: what in small models, bytes or
+    a short budget can make the number differ though the claim holds where the paper made it; said
+    wherever it differs.
     """
 
     name: str
@@ -45,21 +47,24 @@ class Check:
     high: float
     source: str
     claim: str
+    caveat: str = ""
 
     @classmethod
-    def about(cls, name: str, paper: float, margin: float, source: str, claim: str) -> Check:
+    def about(
+        cls, name: str, paper: float, margin: float, source: str, claim: str, caveat: str = ""
+    ) -> Check:
         """The claim that a number is `paper`, to within `margin`."""
-        return cls(name, paper, paper - margin, paper + margin, source, claim)
+        return cls(name, paper, paper - margin, paper + margin, source, claim, caveat)
 
     @classmethod
-    def at_most(cls, name: str, limit: float, source: str, claim: str) -> Check:
+    def at_most(cls, name: str, limit: float, source: str, claim: str, caveat: str = "") -> Check:
         """The claim that a number is at most `limit`."""
-        return cls(name, None, -math.inf, limit, source, claim)
+        return cls(name, None, -math.inf, limit, source, claim, caveat)
 
     @classmethod
-    def at_least(cls, name: str, limit: float, source: str, claim: str) -> Check:
+    def at_least(cls, name: str, limit: float, source: str, claim: str, caveat: str = "") -> Check:
         """The claim that a number is at least `limit`."""
-        return cls(name, None, limit, math.inf, source, claim)
+        return cls(name, None, limit, math.inf, source, claim, caveat)
 
     @property
     def spoken(self) -> str:
@@ -200,3 +205,18 @@ def phrase(findings: Sequence[Finding] = ()) -> str:
     if agree:
         text += f" ({', '.join(still_open)} open, {len(agree)} of {len(findings)} agree)"
     return text
+
+
+def because(findings: Sequence[Finding]) -> str:
+    """What may stand behind the comparisons that differ, as the end of a statement; or nothing."""
+    told: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.verdict == "differs" and finding.check.caveat:
+            told.setdefault(finding.check.caveat, []).append(finding.check.spoken)
+    if not told:
+        return ""
+    return (
+        " What may be behind it: "
+        + "; ".join(f"{', '.join(names)}: {caveat}" for caveat, names in told.items())
+        + "."
+    )
