@@ -103,3 +103,8 @@ def test_the_design_of_the_guide_runs_as_it_stands(tmp_path: Path) -> None:
         assert found.verdict == verdict
         assert found.statement.startswith(phrase(found.findings))
     assert design.conclude(Evidence(own=())).verdict == "cannot tell"
+
+
+def test_the_readme_lists_every_benchmark() -> None:
+    listed = set(re.findall(r"^  (\w+\.py) ", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert listed == {path.name for path in (ROOT / "benchmarks").glob("*.py")}
