@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.counting import RecurrentShape, Shape, TransformerShape
 from scalelab.errors import CorpusError
 from scalelab.models import build_model
+from scalelab.training import evaluate
 from scalelab.training.evaluate import Evaluator, other_text
 
 CPU = torch.device("cpu")
@@ -53,3 +56,19 @@ def test_another_vocabulary_is_refused_by_name(
 def test_a_folder_that_is_no_corpus_is_named(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="not a prepared corpus"):
         other_text("gone", tmp_path, corpus)
+
+
+def test_rows_of_a_long_context_are_few_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of a pass goes with its tokens, whatever the context."""
+    tokens = np.zeros(12 * 40 + 1, dtype=np.uint16)
+    evaluator = Evaluator(tokens, 12, 10**6, torch.device("meta"))
+    seen: list[int] = []
+
+    def losses(inputs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        seen.append(inputs.numel())
+        return torch.zeros(inputs.shape, device="meta")
+
+    monkeypatch.setattr(evaluate, "GPU_TOKENS", 100)
+    with pytest.raises(NotImplementedError):  # a device without values
+        evaluator.by_position(cast(Any, SimpleNamespace(losses=losses)))
+    assert seen == [96, 96, 96, 96, 96]

@@ -74,7 +74,8 @@ class Block(nn.Module):
         else:  # queries and keys at once: half the calls
             qk, v = qkv.split((2, 1), dim=2)
             cos, sin = (table[:length, None, None] for table in angles)  # (T, 1, 1, K)
-            (q, k), v = rotate(qk, cos, sin).unbind(2), v.squeeze(2)
+            # Angles are in single precision; under autocast attention takes what values are in.
+            (q, k), v = rotate(qk, cos, sin).to(v.dtype).unbind(2), v.squeeze(2)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # (B, H, T, K)
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         merged: Tensor = self.attention_output(out.transpose(1, 2).reshape(batch, length, d))

@@ -14,6 +14,7 @@ from scalelab.models import LanguageModel
 from scalelab.training.data import TokenArray, Windows, evaluation_windows
 
 ROWS = 16  # sequences of one forward pass on a CPU (measured: larger leaves the cache)
+GPU_TOKENS = 32_768  # tokens of one forward pass on a GPU (assumed)
 
 
 class Evaluator:
@@ -36,8 +37,9 @@ class Evaluator:
 
         At position t the model has seen t + 1 tokens of the window (Kaplan et al. 2020, figure 20).
         """
-        rows = ROWS if self.device.type == "cpu" else ROWS * 16
-        total = torch.zeros(self.windows.context, dtype=torch.float64, device=self.device)
+        context = self.windows.context
+        rows = ROWS if self.device.type == "cpu" else max(1, GPU_TOKENS // context)
+        total = torch.zeros(context, dtype=torch.float64, device=self.device)
         for start in range(0, len(self.indices), rows):
             inputs, targets = self.windows.gather(self.indices[start : start + rows])
             losses = model.losses(inputs.to(self.device), targets.to(self.device))

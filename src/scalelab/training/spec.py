@@ -15,7 +15,7 @@ from scalelab.training.schedules import SCHEDULES
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """One run of training. Two equal specs on one machine and device give bitwise equal results.
+    """One run of training. On a CPU two equal specs give bitwise equal results.
 
     run: id. corpus: folder of the prepared corpus. batch_tokens: tokens per optimizer step.
     steps: optimizer steps at the end of the schedule. lr: peak rate. schedule: constant, cosine,
