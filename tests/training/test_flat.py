@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from scalelab.counting import TransformerShape
-from scalelab.models import Transformer
+from scalelab.counting import RecurrentShape, TransformerShape
+from scalelab.models import Recurrent, Transformer
 from scalelab.training.flat import FlatParameters
 
 SHAPE = TransformerShape(2, 16, 2, 64, 8, 20)
@@ -42,3 +43,31 @@ def test_groups_hold_every_parameter_once() -> None:
     flat = FlatParameters(model)
     assert flat.count == sum(p.numel() for p in model.parameters())
     assert flat.decayed.numel() == 12 * 2 * 16**2
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_recurrent_networks_weights_lie_as_cudnn_wants_them(cell: str) -> None:
+    """All weights layer by layer, then all biases, in one piece from the beginning of a memory."""
+    model = Recurrent(RecurrentShape(cell, 2, 6, 8, 20))
+    FlatParameters(model)
+    named = dict(model.blocks.named_parameters())
+    order = [
+        named[f"{kind}_{side}_l{layer}"]
+        for kind in ("weight", "bias")
+        for layer in range(2)
+        for side in ("ih", "hh")
+    ]
+    at = order[0].untyped_storage().data_ptr()
+    for parameter in order:
+        assert parameter.data_ptr() == at
+        at += parameter.numel() * parameter.element_size()
+
+
+def test_the_norm_of_what_was_added_since() -> None:
+    flat = FlatParameters(Transformer(SHAPE))
+    for grad in flat.grads:
+        grad.fill_(1.0)
+    before = flat.grad_copy()
+    flat.grads[0].add_(3.0)
+    assert flat.squared_norm_since(before) == pytest.approx(9.0 * flat.decayed.numel())
+    assert float(flat.grads[0].mean()) == 4.0

@@ -25,8 +25,12 @@ class FlatParameters:
         for name, parameter in model.named_parameters():
             matrix = parameter.ndim >= 2 and name.startswith("blocks.")
             (decayed if matrix else plain).append(parameter)
-        self.decayed = _flatten(decayed)
-        self.plain = _flatten(plain)
+        # One stretch of memory: a recurrent network's biases lie right behind its weights, where
+        # cuDNN looks for them; else it copies all of them together at every call.
+        whole = torch.cat([parameter.detach().flatten() for parameter in (*decayed, *plain)])
+        matrices = sum(parameter.numel() for parameter in decayed)
+        self.decayed = _become_views(decayed, whole[:matrices])
+        self.plain = _become_views(plain, whole[matrices:])
         self.count = self.decayed.numel() + self.plain.numel()
         if self.count != sum(p.numel() for p in model.parameters()):
             raise AssertionError("parameter groups do not sum to the model")
@@ -65,9 +69,9 @@ class FlatParameters:
         return tuple(grad.clone() for grad in self.grads)
 
     def squared_norm_since(self, before: tuple[Tensor, ...]) -> float:
-        """Squared norm of what was added to the gradient since the copy was made."""
+        """Squared norm of what was added to the gradient since the copy, which is used up."""
         added = (
-            torch.linalg.vector_norm(grad - old)
+            torch.linalg.vector_norm(old.sub_(grad))
             for grad, old in zip(self.grads, before, strict=True)
         )
         return float(sum(norm**2 for norm in added))
@@ -90,8 +94,7 @@ class FlatParameters:
         return self.decayed.grad, self.plain.grad
 
 
-def _flatten(parameters: list[nn.Parameter]) -> Tensor:
-    flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+def _become_views(parameters: list[nn.Parameter], flat: Tensor) -> Tensor:
     flat.requires_grad_()
     flat.grad = torch.zeros_like(flat)
     start = 0
