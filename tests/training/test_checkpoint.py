@@ -9,7 +9,7 @@ import torch
 
 from scalelab.errors import RecordError
 from scalelab.training.checkpoint import load_checkpoint, save_checkpoint
-from scalelab.training.records import checkpoints, drop_checkpoints
+from scalelab.training.records import WRITING, checkpoints, drop_checkpoints
 
 
 def test_newest_is_loaded_and_older_ones_go_unless_kept(tmp_path: Path) -> None:
@@ -38,6 +38,19 @@ def test_a_damaged_file_is_passed_over(tmp_path: Path, damage: str) -> None:
     assert state is not None
     assert torch.equal(state["x"], torch.ones(3))
     assert load_checkpoint(tmp_path, 2) is None
+
+
+def test_what_a_kill_cut_off_goes_with_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    for drop in (False, True):
+        folder.mkdir(exist_ok=True)
+        (folder / WRITING).write_bytes(b"half a checkp")
+        save_checkpoint(folder, 1, {"x": torch.ones(3)}, keep=())
+        assert len(list(folder.iterdir())) == 1
+        if drop:
+            (folder / WRITING).write_bytes(b"half a checkp")
+            drop_checkpoints(folder)
+            assert not folder.exists()
 
 
 def test_nothing_there_is_none(tmp_path: Path) -> None:

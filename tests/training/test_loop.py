@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
+import weakref
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from scalelab.errors import TrainingError
-from scalelab.training.loop import Trainer, log_spaced
+from scalelab.models import State, Transformer
+from scalelab.training.loop import SAVING, Trainer, log_spaced
 from scalelab.training.records import read_lines
 from scalelab.training.spec import TrainSpec
 
@@ -116,3 +122,84 @@ def test_log_spaced_steps_are_increasing_and_end_at_the_last() -> None:
     assert steps == sorted(set(steps))
     assert log_spaced(3, 10)[-1] == 3
     assert log_spaced(100, 0) == []
+
+
+def hold_at_most(trainer: Trainer, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory too small for more rows at once."""
+    carried = trainer.model.carried
+
+    def limited(inputs: Tensor, targets: Tensor, state: State) -> Any:
+        if len(inputs) > rows:
+            raise torch.OutOfMemoryError("made of straw")
+        return carried(inputs, targets, state)
+
+    monkeypatch.setattr(trainer.model, "carried", limited)
+
+
+@pytest.mark.parametrize("noise_every", [0, 1])
+def test_a_batch_that_the_memory_does_not_hold_is_taken_in_parts(
+    spec: TrainSpec, folder: Path, noise_every: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(spec, batch_tokens=256, noise_every=noise_every, noise_parts=2)
+    whole, parts = Trainer(one, folder, CPU), Trainer(one, folder, CPU)
+    hold_at_most(parts, 2, monkeypatch)
+    for _ in range(3):
+        (loss, norm, sample), (loss_parts, norm_parts, sample_parts) = (
+            trainer.optimizer_step() for trainer in (whole, parts)
+        )
+        whole.step, parts.step = whole.step + 1, parts.step + 1
+        torch.testing.assert_close(loss, loss_parts)
+        torch.testing.assert_close(norm, norm_parts, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(whole.flat.grads, parts.flat.grads, rtol=1e-3, atol=1e-5)
+        assert (sample is None) == (sample_parts is None) == (not noise_every)
+    assert parts.parts == 4, "what fits is found once"
+    assert whole.parts == 1
+
+
+def test_a_row_that_the_memory_does_not_hold_is_an_error(
+    spec: TrainSpec, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(spec, folder, CPU)
+    hold_at_most(trainer, 0, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError, match="straw"):
+        trainer.optimizer_step()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_ended_run_leaves_nothing_behind(
+    spec: TrainSpec, folder: Path, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cycle of references keeps its tensors, else the next run would find the GPU full."""
+
+    def full(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("made of straw")
+
+    trainer = Trainer(spec, folder, CPU)
+    kept = [weakref.ref(part) for part in (*trainer.flat.values, *trainer.model.parameters())]
+    gc.disable()
+    try:
+        if fails:
+            monkeypatch.setattr(Transformer, "losses", full)
+        with suppress(torch.OutOfMemoryError):
+            trainer.train(lambda *_: None, lambda: False)
+        assert (folder / "result.json").exists() != fails
+        del trainer
+        assert [ref() for ref in kept if ref() is not None] == []
+    finally:
+        gc.enable()
+
+
+def test_slow_checkpoints_are_written_less_often(
+    spec: TrainSpec, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(replace(spec, checkpoint_seconds=0.0), folder, CPU)
+    saved: list[int] = []
+
+    def save() -> None:
+        saved.append(trainer.step)
+        time.sleep(0.05)
+
+    monkeypatch.setattr(trainer, "save", save)
+    began = time.monotonic()
+    trainer.train(lambda *_: None, lambda: False)
+    assert 1 <= len(saved) <= 2 + (time.monotonic() - began) * SAVING / 0.05

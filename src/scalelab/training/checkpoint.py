@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from scalelab.errors import RecordError
-from scalelab.training.records import checkpoints
+from scalelab.training.records import WRITING, checkpoints
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: tuple[int, ...]) -> Path:
     """Write the state at `step` aside, sync and rename; then drop steps that `keep` lacks."""
     folder.mkdir(parents=True, exist_ok=True)
-    aside = folder / f".writing.{os.getpid()}"
+    aside = folder / WRITING  # the same each time, so that what a kill left is written over
     try:
         torch.save(state, aside)
         digest = _digest(aside)

@@ -36,6 +36,9 @@ FAR_ABOVE = 4.0
 """A training loss this many nats above the uniform guess means that the run has diverged; runs
 start up to 2 above it (measured, width 160 of bytes). One that ends above that guess has too."""
 
+SAVING = 0.05
+"""Share of a run's time that checkpoints between forks may take: a gigabyte takes seconds."""
+
 
 class Trainer:
     """Training of one run, resumable at every step, bitwise so on a CPU."""
@@ -66,6 +69,7 @@ class Trainer:
         # Under autocast cuDNN's recurrent layers run in float16, which needs a scaled loss.
         bfloat16 = device.type == "cuda" and not isinstance(spec.shape, RecurrentShape)
         self.autocast = torch.autocast("cuda", dtype=torch.bfloat16) if bfloat16 else nullcontext()
+        self.parts = spec.batch_tokens // spec.micro_tokens if spec.micro_tokens else 1
         self.step, self.seconds = 0, 0.0
         self._load()
 
@@ -153,6 +157,7 @@ class Trainer:
         uniform = math.log(spec.shape.vocabulary)
         before, resumed_at = self.seconds, self.step
         began = saved = time.monotonic()
+        pause = spec.checkpoint_seconds
         told = -math.inf  # the first step is told at once
         losses: list[Tensor] = []
         while self.step < spec.last_step and not (self.stopping and self.stopping.over):
@@ -186,9 +191,11 @@ class Trainer:
                 evals.append(step=self.step, tokens=self.step * spec.batch_tokens, loss=held_out)
                 if self.stopping is not None:
                     self.stopping.see(self.step, held_out, self.flat.values)
-            if self.step in spec.fork_steps or now - saved > spec.checkpoint_seconds:
+            if self.step in spec.fork_steps or now - saved > pause:
+                asked = time.monotonic()
                 self.save()
-                saved = now
+                saved = time.monotonic()
+                pause = max(spec.checkpoint_seconds, (saved - asked) / SAVING)
             if now - told > 0.5:
                 progress(self.step, float(loss), speed)
                 told = now
@@ -197,17 +204,47 @@ class Trainer:
         return self._conclude(uniform)
 
     def optimizer_step(self) -> tuple[Tensor, Tensor, NoiseSample | None]:
-        """One step of AdamW -> training loss, gradient norm before clipping, noise sample."""
+        """One step of AdamW -> training loss, gradient norm before clipping, noise sample.
+
+        A batch that a GPU's memory does not hold is from then on taken in twice as many parts.
+        """
         spec = self.spec
         inputs, targets = self.batches(self.step)
         if self.device.type == "cuda":
             inputs = inputs.pin_memory().to(self.device, non_blocking=True)
             targets = targets.pin_memory().to(self.device, non_blocking=True)
-        parts = spec.batch_tokens // spec.micro_tokens if spec.micro_tokens else 1
         measured = spec.noise_every > 0 and (self.step + 1) % spec.noise_every == 0
-        if measured:
-            parts = max(parts, min(spec.noise_parts, spec.sequences))
-        measured = measured and parts > 1
+        while True:
+            least = min(spec.noise_parts, spec.sequences) if measured else 1
+            parts = max(self.parts, least)
+            try:
+                loss, part_norms, state = self._gradient(
+                    inputs, targets, parts, measured=measured and parts > 1
+                )
+                break
+            except torch.OutOfMemoryError:
+                if parts >= spec.sequences:
+                    raise
+                self.parts = min(2 * parts, spec.sequences)
+        self.state = state
+        norm = self.flat.norm()
+        sample = None
+        if part_norms:
+            sample = noise_sample(part_norms, float(norm) ** 2, spec.batch_tokens)
+        if spec.clip > 0:
+            self.flat.scale_grad((spec.clip / (norm + 1e-6)).clamp(max=1.0))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.optimizer.step()
+        return loss, norm, sample
+
+    def _gradient(
+        self, inputs: Tensor, targets: Tensor, parts: int, *, measured: bool
+    ) -> tuple[Tensor, list[float], State]:
+        """Gradient of a batch, one part of its rows after the other -> its loss, state after it.
+
+        measured: the squared norm of each part's own gradient is returned too.
+        """
         self.flat.zero_grad()
         loss = torch.zeros((), device=self.device)
         part_norms: list[float] = []
@@ -229,17 +266,7 @@ class Trainer:
             loss += part_loss.detach()
             if before is not None:
                 part_norms.append(self.flat.squared_norm_since(before) / share**2)
-        self.state = join_rows(states)
-        norm = self.flat.norm()
-        sample = None
-        if measured:
-            sample = noise_sample(part_norms, float(norm) ** 2, spec.batch_tokens)
-        if spec.clip > 0:
-            self.flat.scale_grad((spec.clip / (norm + 1e-6)).clamp(max=1.0))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-        self.optimizer.step()
-        return loss, norm, sample
+        return loss, part_norms, join_rows(states)
 
     @property
     def lr(self) -> float:

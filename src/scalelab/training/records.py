@@ -96,6 +96,10 @@ def read_lines(path: Path, *needs: str) -> Iterator[dict[str, Any]]:
         yield by_step[step]
 
 
+WRITING = ".writing.part"
+"""A checkpoint that is being written, or that a kill has cut off."""
+
+
 def checkpoints(folder: Path) -> list[tuple[Path, int]]:
     """Checkpoint files in a run's checkpoint folder, with the step of each."""
     return [
@@ -106,7 +110,7 @@ def checkpoints(folder: Path) -> list[tuple[Path, int]]:
 
 def drop_checkpoints(folder: Path) -> None:
     """Delete every checkpoint of an ended run."""
-    for path, _ in checkpoints(folder):
+    for path in (folder / WRITING, *(path for path, _ in checkpoints(folder))):
         path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
