@@ -107,11 +107,15 @@ def execute(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) ->
             break
         for event in pool.events(wait=0.2):
             if event.folder in queue.running:
+                trunk = queue.running[event.folder].spec.trunk
                 _handle(event, queue, observer)
+                if event.kind == "end" and trunk is not None:
+                    _drop_used_checkpoints(study, trunk, jobs)
         observer.tick()
     for job in queue.pending:
         queue.failures.setdefault(job.spec.run, _why_not_ready(study, job.spec))
-    _drop_used_checkpoints(study, jobs)
+    for trunk in {job.spec.trunk for job in jobs} - {None}:
+        _drop_used_checkpoints(study, str(trunk), jobs)
     return queue.failures
 
 
@@ -160,8 +164,8 @@ def _settle_branches(queue: _Queue, observer: Observer) -> None:
             observer.ended(job, "diverged", f"with its trunk at step {trunk['steps']}")
 
 
-def _drop_used_checkpoints(study: Path, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        branches = [other.spec.run for other in jobs if other.spec.trunk == job.spec.run]
-        if branches and all(result(study, run) is not None for run in branches):
-            drop_checkpoints(study / job.spec.run / "checkpoint")
+def _drop_used_checkpoints(study: Path, trunk: str, jobs: Sequence[Job]) -> None:
+    # As soon as the last branch has ended: those of a large size take gigabytes.
+    branches = [job.spec.run for job in jobs if job.spec.trunk == trunk]
+    if all(result(study, run) is not None for run in (trunk, *branches)):
+        drop_checkpoints(study / trunk / "checkpoint")
