@@ -22,6 +22,10 @@ from scalelab.errors import ScalelabError, TrainingError
 GRACE = 20.0
 """Seconds that a process gets to write its checkpoint after it was asked to stop."""
 
+FIRST = 8
+"""Processes started before one has said what it trains on: a GPU needs a single one, and machines
+with a GPU have many cores, each of whose processes would take half a gigabyte to import torch."""
+
 ENVIRONMENT = {
     # A training step allocates and frees the same large tensors again and again. glibc hands such
     # blocks back to the system each time, and each step pays for hundreds of page faults
@@ -117,8 +121,7 @@ class Pool:
         """Start the processes and wait until they have imported torch."""
         ready = 0
         try:
-            for _ in range(self.wanted):
-                self._processes.append(self._start())
+            self._fill(min(self.wanted, FIRST))
             while ready < len(self._processes):
                 process, event = self._events.get()
                 if event["event"] == "gone":
@@ -129,10 +132,12 @@ class Pool:
                 ready += 1
                 self.device, self.device_name = event["device"], event["name"]
                 self.torch_version = event["torch"]
-                if self.device == "cuda" and len(self._processes) > 1:
+                if self.device == "cuda":
                     spare = [other for other in self._processes if other is not process]
                     self._processes, ready = [process], 1
                     _end(spare)
+                else:
+                    self._fill(self.wanted)
         except BaseException:
             self.stop()
             raise
@@ -149,6 +154,10 @@ class Pool:
 
     def _start(self) -> _Process:
         return _Process(self.threads, self._events)
+
+    def _fill(self, count: int) -> None:
+        while len(self._processes) < count:
+            self._processes.append(self._start())
 
     @property
     def size(self) -> int:

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,7 +33,15 @@ class Worker:
         cores with several threads each lose 4 to 30 times.
         """
         torch.set_num_threads(threads)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # Why a GPU that is there cannot be used, such as a driver too old for this torch.
+        self.doubts = [str(warning.message).partition(". ")[0] for warning in said]
+        # On Hopper torch prefers cuDNN's attention, which plans for about a second at each new
+        # shape, of which a ladder has hundreds (issue 3704 of modelscope/FunASR), and whose
+        # gradient has been NaN (issue 196678 of pytorch). Flash attention comes next.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.parent = os.getppid()
         self.stopping = False
         signal.signal(signal.SIGTERM, self._stop)
@@ -47,7 +56,8 @@ class Worker:
 
     def serve(self) -> None:
         """Train what standard input names until it closes."""
-        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
+        cuda = self.device.type == "cuda"
+        name = torch.cuda.get_device_name() if cuda else "; ".join(("cpu", *self.doubts))
         tell(event="ready", device=self.device.type, name=name, torch=torch.__version__)
         for line in sys.stdin:
             job = json.loads(line)
@@ -56,6 +66,10 @@ class Worker:
                 status, error = self.train(folder, job.get("seconds", 1.0)), None
             except ScalelabError as problem:
                 status, error = "failed", str(problem)
+            except torch.AcceleratorError as problem:
+                # The GPU takes nothing more from this process: the pool starts another, which goes
+                # on from the checkpoint.
+                sys.exit(f"AcceleratorError: {str(problem).partition(chr(10))[0]}")
             except (OSError, RuntimeError, MemoryError) as problem:
                 status, error = "failed", f"{type(problem).__name__}: {problem}"
             tell(event="end", folder=str(folder), status=status, error=error)
