@@ -15,12 +15,19 @@ import pytest
 
 from scalelab.corpus import Corpus
 from scalelab.counting import TransformerShape, flops_per_token
-from scalelab.errors import SpecError
+from scalelab.errors import SpecError, TrainingError
 from scalelab.execution.pool import Pool
 from scalelab.execution.study import register
 from scalelab.studies import decide as module
 from scalelab.studies import probe
-from scalelab.studies.decide import TWO_DECADES, Decisions, decide, ladder_of, sketch
+from scalelab.studies.decide import (
+    TOKENS_PER_PARAMETER,
+    TWO_DECADES,
+    Decisions,
+    decide,
+    ladder_of,
+    sketch,
+)
 from scalelab.studies.settings import RunSettings
 from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
@@ -206,3 +213,85 @@ def test_probes_are_paid_from_a_compute_budget(tmp_path: Path) -> None:
     paid = ladder_of(decided(tmp_path, "1e14flop"), "c")
     assert paid.flops <= 7e13
     assert paid.flops == pytest.approx(7e13, rel=0.02), "measuring speed costs time, not compute"
+
+
+# --- a GPU ----------------------------------------------------------------------------------------
+
+KERNELS = 1e-3  # seconds of a step for each layer, however small
+GPU = 2e14  # FLOP per second
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """A machine on which small models wait for the next call, and the batch is all but free."""
+
+    def speeds(
+        _: Path, shapes: list[TransformerShape], _corpus: str, batch: int, *__: Any
+    ) -> dict[int, float]:
+        return {
+            shape.d_model: batch / (KERNELS * shape.n_layer + batch * flops_per_token(shape) / GPU)
+            for shape in shapes
+        }
+
+    monkeypatch.setattr(probe, "measure_speeds", speeds)
+    monkeypatch.setattr(probe, "measure_noise_scale", lambda *_, **__: 64_000.0)
+    return cast(Pool, SimpleNamespace(size=1))
+
+
+def tokens_per_parameter(decisions: Decisions) -> float:
+    ladder = ladder_of(decisions, "c")
+    return ladder.tokens[-1] / max(size_of(job.spec.shape) for job in ladder.jobs)
+
+
+@pytest.mark.parametrize("budget", ["8m", "12h"])
+def test_sizes_fit_the_speed_of_a_gpu_at_the_batch_that_is_trained(
+    tmp_path: Path, gpu: Pool, budget: str
+) -> None:
+    """A larger batch means more tokens in the same time, and so larger models."""
+    whole = parse_budget(budget)
+    corpus, told = corpus_of(10**12), cast(Any, Told())
+    settings = replace(SETTINGS, context=128, sizes=8, data_sizes=4)
+    first = sketch(tmp_path, corpus, whole, settings, gpu, told)
+    found = decide(tmp_path, corpus, whole, settings, gpu, told, elapsed=lambda: 60.0)
+    assert first.batch_tokens == 1024
+    assert found.batch_tokens == 16_384
+    assert found.widths[-1] > first.widths[-1]
+    for decisions in (first, found):
+        assert tokens_per_parameter(decisions) > 0.9 * TOKENS_PER_PARAMETER
+        assert ladder_of(decisions, "c").seconds < whole.amount
+    # One width more, with a layer more, has 2.8 times fewer; what probes might cost is left too.
+    assert tokens_per_parameter(found) < 30
+    assert not found.notices
+
+
+def test_one_pass_of_the_text_limits_what_a_gpu_trains_and_the_plan_says_so(
+    tmp_path: Path, gpu: Pool
+) -> None:
+    corpus = corpus_of(20_000_000)
+    found = decide(
+        tmp_path, corpus, parse_budget("2h"), SETTINGS, gpu, cast(Any, Told()), lambda: 60.0
+    )
+    assert [notice.code for notice in found.notices] == ["corpus-is-the-limit"]
+    assert 8 < tokens_per_parameter(found) < 16, "models that one pass is enough for, none larger"
+    assert ladder_of(found, "c").seconds < 0.5 * 7200
+
+
+def test_sizes_end_where_the_memory_does_and_the_plan_says_so(
+    tmp_path: Path, gpu: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = probe.measure_speeds
+
+    def limited(folder: Path, shapes: list[TransformerShape], *rest: Any) -> dict[int, float]:
+        if shapes[-1].d_model > 1500:
+            raise TrainingError("the measurement failed: OutOfMemoryError")
+        return fast(folder, shapes, *rest)
+
+    monkeypatch.setattr(probe, "measure_speeds", limited)
+    found = decide(
+        tmp_path, corpus_of(10**12), parse_budget("30d"), SETTINGS, gpu, cast(Any, Told()),
+        elapsed=lambda: 60.0,
+    )  # fmt: skip
+    assert found.widths[-1] == 1024
+    (notice,) = found.notices
+    assert notice.code == "too-wide"
+    assert "end at width 1024, because at 2048 the measurement failed: OutOfMem" in notice.message

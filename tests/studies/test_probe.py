@@ -4,24 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scalelab.errors import TrainingError
+from scalelab.studies import probe
 from scalelab.studies.probe import (
     NOISE_PER_BATCH,
     _next_powers,
     best_rate,
     choose_batch,
     first_guess,
+    measure_speeds,
     rate_law,
 )
 from scalelab.studies.sizes import Family, rungs, shape_of_width, size_of
 
 FAMILY = Family(context=32, vocabulary=256)
 SHAPE = shape_of_width(64, FAMILY)
+
+
+# --- speed ----------------------------------------------------------------------------------------
+
+
+def test_one_width_in_ladders_of_other_depth_is_measured_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The scan looks at a width in two layers, a ladder up to a wide model has it in five."""
+    asked: list[str] = []
+    monkeypatch.setattr(
+        probe, "run_all", lambda _, jobs, *__: asked.extend(j.spec.run for j in jobs)
+    )
+    monkeypatch.setattr(probe, "outcome", lambda *_: {"tokens_per_second": 1.0})
+    for top in (64, 256, 320, 1024):
+        shape = shape_of_width(64, FAMILY.up_to(top))
+        measure_speeds(Path("none"), [shape], "c", 1024, 1.0, cast(Any, None), cast(Any, None))
+    assert len(set(asked)) == 4
 
 
 # --- batch ----------------------------------------------------------------------------------------

@@ -61,8 +61,11 @@ PROBED_SIZES = 4
 sizes scatter by a factor of 1.5, which costs up to .01 nats: the law through four halves it.
 (measured: docs/LOG.md)"""
 
-SCAN_WIDTHS = ((16, 64), (256,), (1024,), (2048,))
+SCAN_WIDTHS = ((16, 64), (256,), (1024,), (2048,), (4096,))
 """Where the speed of the machine is measured first, until a size is out of reach."""
+
+TOO_WIDE = "too-wide"
+"""Code of the notice that sizes end where one could not be trained."""
 
 
 class Watcher(Observer, Protocol):
@@ -186,8 +189,11 @@ def decide(
     most = _largest_batch(corpus, settings)
     batch = probe.choose_batch(noise, middle, least=min(4 * settings.context, most), most=most)
     if batch != first.batch_tokens:
-        watcher.stage("measuring speed at that batch", len(shapes))
-        speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
+        # Sizes are chosen again, at the speed of that batch: a step of a small model takes a GPU
+        # the same time at any batch, so that its tokens per second go with the batch.
+        first = sketch(folder, corpus, budget, settings, pool, watcher, aim, batch)
+        shapes = [shape_of_width(w, first.family) for w in first.widths]
+        speeds = dict(zip(first.widths, first.speeds, strict=True))
     places = np.linspace(0, len(shapes) - 2, PROBED_SIZES).round().astype(int)
     probed = [shapes[place] for place in dict.fromkeys(places.tolist())]
     probe_tokens = first.steps * first.batch_tokens // PROBE_SHARE
@@ -238,8 +244,16 @@ def decide(
         *_fixed_choices(corpus, first.family),
     )
     cost = ladder.seconds if left.unit == "seconds" else ladder.flops
-    over = cost > left.amount
-    return _decisions(sizes, ladder, spec, first.family, choices, over=over)
+    notices = [notice for notice in first.notices if notice.code == TOO_WIDE]
+    if cost > left.amount:
+        notices.append(
+            Notice(
+                "over-budget",
+                "measuring took so long that even the smallest ladder of these sizes goes beyond "
+                "the budget. Give a larger --budget, or keep the machine free.",
+            )
+        )
+    return _decisions(sizes, ladder, spec, first.family, choices, notices)
 
 
 def sketch(
@@ -250,8 +264,12 @@ def sketch(
     pool: Pool,
     watcher: Watcher,
     aim: Aim = LADDER_ALONE,
+    batch: int | None = None,
 ) -> Decisions:
-    """Measure only the speed of each size; batch and rates are assumed: what a dry run says."""
+    """Measure only the speed of each size; batch and rates are assumed: what a dry run says.
+
+    batch: tokens of a step, where that is known.
+    """
     family = Family(
         settings.context,
         corpus.vocabulary,
@@ -260,18 +278,27 @@ def sketch(
         settings.activation,
         not settings.untied,
     )
-    batch = max(family.context, min(8 * family.context, _largest_batch(corpus, settings)))
-    watcher.stage("measuring how fast this machine is", len(SCAN_WIDTHS) + 1)
+    if batch is None:
+        batch = max(family.context, min(8 * family.context, _largest_batch(corpus, settings)))
+    watcher.stage(
+        f"measuring how fast this machine is at batches of {batch:,} tokens", len(SCAN_WIDTHS) + 1
+    )
     scan: dict[int, float] = {}
+    widest: float = math.inf
+    notices: list[Notice] = []
     for widths in SCAN_WIDTHS:
         scanned = [shape_of_width(width, family.up_to(width)) for width in widths]
         try:
             scan |= probe.measure_speeds(
                 folder, scanned, str(corpus.folder), batch, 0.5, pool, watcher
             )
-        except TrainingError:  # too large for the memory, unless it was the very first
+        except TrainingError as error:  # too large for the memory, unless it was the very first
             if not scan:
                 raise
+            widest = max(scan)
+            notices.append(
+                Notice(TOO_WIDE, f"sizes end at width {widest}, because at {widths[-1]} {error}")
+            )
             break
         if _out_of_reach(scan[widths[-1]], size_of(scanned[-1]), budget):
             break
@@ -279,7 +306,7 @@ def sketch(
     left = SAFETY - PROBES * aim.share if budget.unit == "seconds" else 1.0 - PROBES * aim.share
     available = Budget(budget.unit, budget.amount * left * aim.share)
     spec = _ladder_spec(corpus, batch, settings, pool, aim)
-    shapes = _choose_sizes(scan, available, spec, family, settings.sizes, aim.span)
+    shapes = _choose_sizes(scan, available, spec, family, settings.sizes, aim.span, widest)
     family = family.up_to(shapes[-1].d_model)
     watcher.stage("measuring the speed of each size", len(shapes))
     speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
@@ -297,7 +324,7 @@ def sketch(
         ),
         *_fixed_choices(corpus, family),
     )
-    return _decisions(sizes, ladder, spec, family, choices)
+    return _decisions(sizes, ladder, spec, family, choices, notices)
 
 
 def _choose_sizes(
@@ -307,23 +334,31 @@ def _choose_sizes(
     family: Family,
     count: int,
     wanted: float,
+    widest: float,
 ) -> Sequence[TransformerShape]:
     """The largest ladder of sizes whose top still gets TOKENS_PER_PARAMETER within the budget.
 
-    scan: tokens per second at a few widths; between them the time per token is taken to be linear
-    in the FLOP per token. wanted: ratio of the largest size to the smallest. Where no ladder of two
-    decades reaches those tokens, the one that comes nearest; where none is affordable, fewer
-    decades.
+    scan: tokens per second at a few widths; between them the time per token and layer is taken to
+    be linear in the FLOP per token and layer: a small layer costs a GPU, which waits for the next
+    call, a time of its own. wanted: ratio of the largest size to the smallest. widest: the largest
+    width that may be chosen. Where no ladder of two decades reaches those tokens, the one that
+    comes nearest; where none is affordable, fewer decades.
     """
-    flops = [flops_per_token(shape_of_width(w, family.up_to(w))) for w in scan]
-    seconds = [1 / speed for speed in scan.values()]
+    scanned = [(shape_of_width(w, family.up_to(w)), speed) for w, speed in scan.items()]
+    flops = [flops_per_token(shape) / shape.n_layer for shape, _ in scanned]
+    seconds = [1 / speed / shape.n_layer for shape, speed in scanned]
+
+    def speed_of(shape: TransformerShape) -> float:
+        per_layer = _interpolate(flops_per_token(shape) / shape.n_layer, flops, seconds)
+        return 1 / (per_layer * shape.n_layer)
+
     affordable: list[tuple[float, float, Sequence[TransformerShape]]] = []
     cheapest = math.inf
-    for width in reversed(WIDTHS):
+    for width in reversed([width for width in WIDTHS if width <= widest]):
         shapes = rungs(width, family.up_to(width), count, wanted)
         if len(shapes) < LEAST_SIZES:
             continue
-        sizes = [Rung(s, 1 / _interpolate(flops_per_token(s), flops, seconds), 1.0) for s in shapes]
+        sizes = [Rung(shape, speed_of(shape), 1.0) for shape in shapes]
         ladder = fit_budget(sizes, budget, spec)
         if ladder is None:
             least = smallest(sizes, spec)
@@ -437,10 +472,9 @@ def _decisions(
     spec: LadderSpec,
     family: Family,
     choices: tuple[Choice, ...],
-    *,
-    over: bool = False,
+    found: Sequence[Notice],
 ) -> Decisions:
-    notices = []
+    notices = list(found)
     span = size_of(sizes[-1].shape) / size_of(sizes[0].shape)
     if span < TWO_DECADES:
         notices.append(
@@ -448,14 +482,6 @@ def _decisions(
                 "narrow-ladder",
                 f"the sizes span a factor of {span:.0f}, less than two decades, which is what "
                 "this budget pays for; exponents in N will be uncertain. Give a larger --budget.",
-            )
-        )
-    if over:
-        notices.append(
-            Notice(
-                "over-budget",
-                "measuring took so long that even the smallest ladder of these sizes goes beyond "
-                "the budget. Give a larger --budget, or keep the machine free.",
             )
         )
     if ladder.capped:

@@ -36,6 +36,11 @@ def first_guess(shape: TransformerShape) -> float:
     return LR_AT_WIDTH_64 * 64 / shape.d_model
 
 
+def _name(shape: TransformerShape, batch_tokens: int) -> str:
+    # Depth and heads follow from the largest width that is looked at: one width has several.
+    return f"w{shape.d_model}-l{shape.n_layer}-h{shape.n_head}-b{batch_tokens}"
+
+
 def measure_speeds(
     study: Path,
     shapes: Sequence[TransformerShape],
@@ -49,7 +54,7 @@ def measure_speeds(
     jobs = [
         Job(
             TrainSpec(
-                run=f"speed-w{shape.d_model}-b{batch_tokens}",
+                run=f"speed-{_name(shape, batch_tokens)}",
                 shape=shape,
                 corpus=corpus,
                 batch_tokens=batch_tokens,
@@ -80,7 +85,7 @@ def measure_noise_scale(
 ) -> float | None:
     """The gradient noise scale in tokens, over the second half of a short run at constant rate."""
     spec = TrainSpec(
-        run=f"noise-w{shape.d_model}-b{batch_tokens}",
+        run=f"noise-{_name(shape, batch_tokens)}",
         shape=shape,
         corpus=corpus,
         batch_tokens=batch_tokens,
@@ -189,7 +194,7 @@ def _short(
 ) -> TrainSpec:
     steps = max(40, tokens // batch_tokens)
     return TrainSpec(
-        run=f"lr-w{shape.d_model}-b{batch_tokens}-t{steps * batch_tokens}",
+        run=f"lr-{_name(shape, batch_tokens)}-t{steps * batch_tokens}",
         shape=shape,
         corpus=corpus,
         batch_tokens=batch_tokens,
