@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
+
+if TYPE_CHECKING:
+    import torch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes says something about the machine, not about the code.
@@ -31,6 +35,16 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("published runs are absent: set SCALELAB_SHARED to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cuda() -> torch.device:
+    """A CUDA device; skips the test where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device("cuda")
 
 
 @pytest.fixture(scope="session")

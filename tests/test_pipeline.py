@@ -14,12 +14,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 from scalelab import cli
 from scalelab.fitting import Fit, fit
@@ -392,3 +394,27 @@ def test_the_folder_refuses_another_study(
     assert "seed 0" in err
     assert "seed 1" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_a_study_within_its_time(
+    cuda: torch.device,
+    words_of_chance: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCALELAB_CACHE", str(tmp_path / "cache"))
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        cli.main([
+            "run", "--text", str(words_of_chance), "--budget", "2m", "--out", str(tmp_path / "out"),
+            "--sizes", "5", "--data-sizes", "3", "--context", "32", "--json",
+        ])  # fmt: skip
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said.err
+    assert f"measuring on 1 x {torch.cuda.get_device_name(cuda)}" in said.err
+    assert time.monotonic() - began < 130
+    runs = read_runs(tmp_path / "out" / "runs.csv").frame
+    assert set(runs["status"]) == {"finished"}
+    assert len(runs) == 5 * 3

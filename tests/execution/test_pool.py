@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_runs import alive, tiny
 
 from scalelab.corpus import Corpus
@@ -131,6 +132,37 @@ def test_a_graphics_card_is_used_by_one_process(
         started = [int(line) for line in noted.read_text().split()]
         assert [pid for pid in started if alive(pid)] == pids(pool)
     assert not any(alive(pid) for pid in started)
+
+
+@pytest.mark.parametrize(("device", "size", "most"), [("cuda", 1, 2), ("cpu", 5, 5)])
+def test_few_processes_start_before_the_device_is_known(
+    script: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    size: int,
+    most: int,
+) -> None:
+    noted = tmp_path / "pids"
+    script(f"echo $$ >> {noted}; {READY.replace('cpu', device)}; read line; exit 0")
+    monkeypatch.setattr(pool_module, "FIRST", 2)
+    with Pool(5) as pool:
+        assert pool.size == pool.idle == size
+        assert len(noted.read_text().split()) <= most
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_and_measures(cuda: torch.device, corpus: Corpus, tmp_path: Path) -> None:
+    with Pool() as pool:
+        assert (pool.size, pool.device) == (1, "cuda")
+        assert pool.device_name == torch.cuda.get_device_name(cuda)
+        pool.submit(register(tmp_path, tiny(corpus, "speed", kind="speed", steps=10**6)), 0.5)
+        assert events_until_end(pool)[-1].status == "finished"
+        pool.submit(register(tmp_path, tiny(corpus, "one")))
+        assert events_until_end(pool)[-1].status == "finished"
+    values = result(tmp_path, "one")
+    assert values is not None
+    assert values["loss"] < 5.0
 
 
 def test_a_process_that_ignores_the_request_to_stop_is_killed(
