@@ -318,7 +318,8 @@ def test_a_dry_run_prints_every_run_with_its_cost_and_why_and_keeps_nothing(
     plan = json.loads(out)
     assert out.count("\n") == 1, "one object and nothing else"
     assert "measuring" in err, "what is going on is told beside it"
-    assert set(plan) == {"runs", "flops", "seconds"}
+    assert set(plan) == {"runs", "flops", "seconds", "left_out"}
+    assert plan["left_out"] == {}, "no design, nothing that one leaves out"
     for run in plan["runs"]:
         assert set(run) == {
             "run", "params", "tokens", "batch_tokens", "lr", "flops", "seconds", "why",

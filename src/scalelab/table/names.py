@@ -129,8 +129,9 @@ def _fits(cells: pl.Series, column: Column) -> bool:
 
 
 def _only(frame: pl.DataFrame, file: str, column: Column, candidates: list[str]) -> str:
-    exact = [title for title in candidates if title == column.name]
-    first = (exact or candidates)[0]
+    first = candidates[0]
+    if column.name in candidates:  # whoever writes the schema's own name means it
+        return column.name
     if all(frame[first].equals(frame[name], check_dtypes=False) for name in candidates):
         return first
     raise TableError(
