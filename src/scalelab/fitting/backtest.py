@@ -17,7 +17,7 @@ from scalelab.errors import FitError, Notice, SpecError
 from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import choose_estimator, optimise
 from scalelab.fitting.observations import frontier_excess, observe, select
-from scalelab.fitting.result import RATIO
+from scalelab.fitting.result import RATIO, check_level
 from scalelab.fitting.scores import NEAR, Backtest, Candidate, Score
 from scalelab.laws import Array, Law, get_law
 
@@ -62,8 +62,7 @@ def backtest(
     """
     if not 1 < ratio < np.inf:
         raise SpecError(f"ratio is {ratio}; runs are predicted above the cut, so more than 1.")
-    if not 0 < level < 1:
-        raise SpecError(f"level is {level}; it is a probability such as .9.")
+    check_level(level)
     runs, _ = select(with_flops(table))
     candidates = [c if isinstance(c, Candidate) else Candidate(_law(c)) for c in laws]
     if not candidates:

@@ -13,7 +13,7 @@ from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
 from scalelab.fitting.intervals import Method, choose_intervals, draw
 from scalelab.fitting.observations import observe
 from scalelab.fitting.profile import profile as profiled
-from scalelab.fitting.result import Fit
+from scalelab.fitting.result import Fit, check_level
 from scalelab.laws import Law, get_law
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def fit(
     the runs cannot be fitted by that law, and SpecError for an option that does not exist.
     """
     law = get_law(law) if isinstance(law, str) else law
-    if not 0 < level < 1:
-        raise SpecError(f"level is {level}; it is a probability such as .9.")
+    check_level(level)
     if seed < 0:
         raise SpecError(f"seed is {seed}; a whole number of at least 0 is expected.")
     observed = observe(law, table, clusters, weights, std)

@@ -15,6 +15,7 @@ from scalelab.fitting.diagnosis import EXTRAPOLATION, Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
 from scalelab.laws import Array, Law
+from scalelab.units import finite, format_estimate
 
 RATIO = 8.0
 """How far beyond the runs fitted a back-test predicts, in compute."""
@@ -35,19 +36,12 @@ class Estimate:
 
     def __str__(self) -> str:
         """Rounded by its own interval."""
-        from scalelab.units import format_estimate
-
         return format_estimate(self.value, self.low, self.high)
 
     def to_dict(self) -> dict[str, float | None]:
         """For JSON: value, low, high, level and stderr; what is not finite is None."""
-        return {
-            "value": _finite(self.value),
-            "low": _finite(self.low),
-            "high": _finite(self.high),
-            "level": self.level,
-            "stderr": _finite(self.stderr),
-        }
+        found: dict[str, float | None] = finite(vars(self))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +189,7 @@ class Fit:
         the loss of one new run, whose own luck (estimated from the runs fitted, as both what a
         trunk shares and what a branch adds) is then included. Raises SpecError for other inputs.
         """
-        if not 0 < level < 1:
-            raise SpecError(f"level is {level}; it is a probability such as .9.")
+        check_level(level)
         logs, shape = self.law.log_inputs(inputs)
         with np.errstate(all="ignore"):  # a law may end where it is asked
             value = self.law.log_value(self.theta[None], logs)[0]
@@ -286,16 +279,13 @@ class Fit:
         return {
             "law": self.law.name,
             "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
-            "objective": _finite(self.objective),
+            "objective": finite(self.objective),
             "runs": self.runs,
             "diagnosis": {
                 "starts": self.diagnosis.starts,
                 "starts_agreeing": self.diagnosis.starts_agreeing,
-                "condition_number": _finite(self.diagnosis.condition_number),
-                "warnings": [
-                    {"code": notice.code, "message": notice.message}
-                    for notice in self.diagnosis.warnings
-                ],
+                "condition_number": finite(self.diagnosis.condition_number),
+                "warnings": [notice.to_dict() for notice in self.diagnosis.warnings],
             },
             "derived": {name: one.to_dict() for name, one in self.derived.items()},
             "conventions": dict(self.conventions),
@@ -328,5 +318,7 @@ def estimate(value: float, draws: Array, level: float) -> Estimate:
     return Estimate(value, low, high, level, (plus - minus) / 2 if np.isfinite(plus) else plus)
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def check_level(level: float) -> None:
+    """Raise SpecError for what is no level of an interval."""
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; it is a probability such as .9.")

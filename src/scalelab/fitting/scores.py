@@ -11,6 +11,7 @@ import numpy as np
 from scalelab.errors import Notice
 from scalelab.fitting.result import RATIO
 from scalelab.laws import Array, Law
+from scalelab.units import finite, format_flop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,16 +101,16 @@ class Score:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "mean_abs_rel_error": _finite(self.mean_abs_rel_error),
-            "bias": _finite(self.bias),
+            "mean_abs_rel_error": finite(self.mean_abs_rel_error),
+            "bias": finite(self.bias),
             "coverage": self.coverage,
             "level": self.level,
             "held_out": len(self.errors),
             "cuts": self.cuts,
             "weights": self.candidate.weighting,
             "failed": list(self.failed),
-            "aicc": _finite(self.aicc),
-            "leave_one_out_error": _finite(self.left_out),
+            "aicc": finite(self.aicc),
+            "leave_one_out_error": finite(self.left_out),
         }
 
 
@@ -126,13 +127,11 @@ class Backtest:
         return {
             "laws": {name: score.to_dict() for name, score in self.scores.items()},
             "cuts": list(self.cuts),
-            "warnings": [{"code": n.code, "message": n.message} for n in self.notices],
+            "warnings": [notice.to_dict() for notice in self.notices],
         }
 
     def summary(self) -> str:
         """For a person at a terminal."""
-        from scalelab.units import format_flop
-
         width = max(len(name) for name in self.scores)
         lines = [
             "fitted below, predicted up to 8 times above: "
@@ -154,7 +153,3 @@ class Backtest:
 
 def _shown(value: float, form: str) -> str:
     return format(value, form) if np.isfinite(value) else "-"
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

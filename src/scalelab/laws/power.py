@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.laws.law import Law, Parameter, Preset
+from scalelab.units import FLOP_PER_PF_DAY
 
 # Weak (assumed): nine exponents in ten lie between .04 and 1.
 _PRIOR = (0.2, 1.0)
@@ -37,12 +38,13 @@ def _preset(scale: float, exponent: float, what: str, name: str) -> Preset:
     )
 
 
-_PF_DAY = 8.64e19
 _KAPLAN_2020: Mapping[str, Preset] = {
     "params": _preset(8.8e13, 0.076, "equation 1.1, trained to convergence", "params"),
     "unique_tokens": _preset(5.4e13, 0.095, "equation 1.2, trained to early stopping", "tokens"),
-    "flops": _preset(1.6e7 * _PF_DAY, 0.057, "section 3.3, batch of 2^19 tokens", "flops"),
-    "flops_min": _preset(3.1e8 * _PF_DAY, 0.05, "equation 1.3, at the best batch", "flops-min"),
+    "flops": _preset(1.6e7 * FLOP_PER_PF_DAY, 0.057, "section 3.3, batch of 2^19 tokens", "flops"),
+    "flops_min": _preset(
+        3.1e8 * FLOP_PER_PF_DAY, 0.05, "equation 1.3, at the best batch", "flops-min"
+    ),
 }
 
 
