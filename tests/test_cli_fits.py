@@ -485,6 +485,8 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("fit runs.csv --level 90", "level is 90"),
         ("fit runs.csv --seed -1", "seed is -1"),
         ("fit runs.csv --delta 0", "delta of Huber's function is 0"),
+        ("fit runs.csv --estimator least-squares --delta 0.1", "least-squares has no delta"),
+        ("fit runs.csv --law auto --estimator least-squares --delta 0.1", "has no delta"),
         ("fit runs.csv --above -1", "above is -1"),
         ("fit runs.csv --weights quality", "no column 'quality' to weigh runs by"),
         ("fit runs.csv --weights frontier(0)", "the scale of the frontier must be positive"),

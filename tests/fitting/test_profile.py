@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -66,10 +67,9 @@ def test_of_a_linear_law_it_is_the_exact_interval_of_regression(seed: int, level
 
 def test_huber_with_a_wide_delta_is_least_squares() -> None:
     table = planes(3)
-    squares, huber = (
-        fit(LINEAR, table, estimator=name, delta=10.0, profile=True, draws=DRAWS).profile
-        for name in ("least-squares", "huber")
-    )
+    options: dict[str, Any] = {"profile": True, "draws": DRAWS}
+    squares = fit(LINEAR, table, estimator="least-squares", **options).profile
+    huber = fit(LINEAR, table, estimator="huber", delta=10.0, **options).profile
     for name in LINEAR.names:
         assert huber[name] == pytest.approx(squares[name], rel=1e-4)
 

@@ -41,8 +41,8 @@ class Fit(TableOptions):
     """NAME=LOW:HIGH: parameters held inside bounds."""
     estimator: Literal["auto", "huber", "least-squares", "shared-noise"] = "auto"
     """What is minimised; auto is huber, or shared-noise for a ladder of few trunks."""
-    delta: float = 1e-3
-    """Of Huber's function."""
+    delta: float | None = None
+    """Of Huber's function (default 0.001)."""
     raw: bool = False
     """Residuals of the loss, not of its logarithm."""
     above: float = 1.0

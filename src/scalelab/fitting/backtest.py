@@ -290,7 +290,7 @@ def _optimum(
     how = dict(candidate.how)
     std, name = how.pop("std", None), how.pop("estimator", "auto")
     observed = observe(candidate.law, runs, clusters, candidate.weights, std)
-    estimator = choose_estimator(name, observed, weights=candidate.weights or std or "", **how)
+    estimator = choose_estimator(name, observed, weights=candidate.weights, std=std, **how)
     return observed, optimise(observed, estimator, thin=4)
 
 

@@ -25,7 +25,7 @@ def fit(
     table: pl.DataFrame,
     *,
     estimator: EstimatorName = "auto",
-    delta: float = 1e-3,
+    delta: float | None = None,
     raw: bool = False,
     above: float = 1.0,
     weights: str | None = None,
@@ -46,9 +46,10 @@ def fit(
 
     What is minimised:
 
-    - estimator: ``huber``, the sum of Huber(delta) of log-loss residuals; ``least-squares``;
-      ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than 20 clusters with
-      several runs each, as in a ladder of trunks, else huber.
+    - estimator: ``huber``, the sum of Huber(delta) of log-loss residuals, delta .001 unless given;
+      ``least-squares``; ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than
+      20 clusters with several runs each, as in a ladder of trunks, else huber, and huber where
+      delta or one of the next three is given.
     - raw: residuals of the loss, not of its logarithm. above: penalty of a run above the law over
       that of one below.
     - weights: a column, a power of one (``flops^0.5``), ``frontier(S)``, which is exp(-excess / S)
@@ -69,7 +70,8 @@ def fit(
     conventions: how each input was counted, recorded with the fit.
 
     Returns the Fit; its `diagnosis` holds what to know before it is trusted. Raises FitError when
-    the runs cannot be fitted by that law, and SpecError for an option that does not exist.
+    the runs cannot be fitted by that law, and SpecError for an option that does not exist or that
+    the estimator has no use for.
     """
     law = get_law(law) if isinstance(law, str) else law
     check_level(level)
@@ -82,7 +84,8 @@ def fit(
         delta=delta,
         raw=raw,
         above=above,
-        weights=weights or (f"1/{std}^2" if std else ""),
+        weights=weights,
+        std=std,
         falls=falls,
     )
     optimum = optimise(observed, how)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalelab.errors import Notice
+from scalelab.fitting.estimator import weighting
 from scalelab.fitting.result import RATIO
 from scalelab.laws import Array, Law
 from scalelab.units import finite, format_flop
@@ -35,8 +36,7 @@ class Candidate:
     @property
     def weighting(self) -> str | None:
         """How runs are weighed, in words."""
-        std = self.how.get("std")
-        return f"1/{std}^2" if std else self.weights
+        return weighting(self.weights, self.how.get("std")) or None
 
     def __str__(self) -> str:
         """As people read it."""

@@ -49,7 +49,8 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
 def _backtest(fit: Fit) -> list[tuple[str, str]]:
     """What the law said of dearer runs from cheaper ones, where that was tried."""
     laws = fit.backtest.get("laws", {})
-    name = fit.law.name + (f" weighted by {fit.estimator.weights}" if fit.estimator.weights else "")
+    by = fit.estimator.weighting
+    name = fit.law.name + (f" weighted by {by}" if by else "")
     mine = laws.get(name, next(iter(laws.values())) if len(laws) == 1 else None)
     if mine is None or mine["mean_abs_rel_error"] is None:
         return []
