@@ -12,7 +12,7 @@ from scalelab.errors import Notice
 from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum, batch
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.objective import Whitening
-from scalelab.fitting.observations import HELD_OUT, Observations
+from scalelab.fitting.observations import HELD_OUT, Observations, frontier_excess
 from scalelab.laws import Array
 
 _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing left to check it
@@ -21,6 +21,9 @@ _SINGULAR = 1e8  # condition number at which draws around one optimum say nothin
 _MOVES = 100.0  # times worse known for not knowing the others: part of a flat direction (assumed)
 _WIDE = 4.0  # high / low of an exponent's interval that says nothing (assumed)
 _OUTLIER = 5.0  # robust standard deviations (assumed)
+_UNSAID = 2.0  # scatter over that said, root of a reduced chi-square of 4 (assumed)
+_BEATEN = 0.02  # log loss above a cheaper run that is more than luck (assumed)
+_MANY = 0.25  # share of such runs that is no frontier any more (assumed)
 _FELT = 0.3  # root of a run's weight over the heaviest's, below which it is not judged (assumed)
 _PATTERN = 8.0  # F of a pattern in the residuals (assumed; chance gives 4 once in 500)
 _MOST_RUNS = 20_000  # beyond, single runs decide nothing
@@ -58,6 +61,8 @@ def diagnose(
     condition, flat = _condition(observed, optimum)
     notices = (
         *_data(observed, intervals),
+        *_ignored(observed),
+        *_std(observed, optimum, estimator),
         *_search(observed, optimum),
         *_identified(condition, flat, exponents),
         *_outliers(observed, optimum),
@@ -118,6 +123,48 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
             "runs of one share a normal error"
             + (", and hardly anything checks its size" if freedom <= 0 else "")
             + ". More sizes or seeds make them firmer.",
+        )
+
+
+def _ignored(observed: Observations) -> Iterator[Notice]:
+    law = observed.law
+    inputs = " and ".join(law.inputs)
+    if observed.ignored:
+        shown = " and ".join(
+            f"{name} ({low:.3g} to {high:.3g})" for name, (low, high) in observed.ignored.items()
+        )
+        names = " and ".join(observed.ignored)
+        yield Notice(
+            "column-ignored",
+            f"law {law.name} is over {inputs} alone, and these runs differ in {shown} as well. "
+            f"What {names} does counts as noise or, as far as it goes with {inputs}, as what "
+            f"{inputs} does. Fit a law of all of them, or the runs of one {names} (--where).",
+        )
+    if law.response == "loss" and law.inputs in (("flops",), ("flops_min",)):
+        excess = frontier_excess(np.exp(observed.inputs[0]), np.exp(observed.target))
+        share = float((excess > _BEATEN).mean())
+        if share > _MANY:
+            yield Notice(
+                "off-frontier",
+                f"{share:.0%} of the runs lose more than {_BEATEN:.0%} to a run of no more "
+                f"compute: a law over {law.inputs[0]} alone is that of the best run at each "
+                "compute, and through all runs it is no law. Fit the best ones, or a law of params "
+                "and tokens.",
+            )
+
+
+def _std(observed: Observations, optimum: Optimum, estimator: Estimator) -> Iterator[Notice]:
+    if observed.std is None:
+        return
+    between, within = optimum.noise.estimate
+    ratio = float(np.hypot(between, within) / np.exp(np.log(observed.std).mean()))
+    if ratio > _UNSAID:
+        yield Notice(
+            "std-too-small",
+            f"the runs scatter {ratio:.2g} times as far about the law as {estimator.std} says "
+            f"(reduced chi-square {ratio**2:.2g}): it leaves out what differs from run to run, or "
+            "the law does not describe the runs. Intervals come from the scatter, the weights from "
+            f"{estimator.std}: give the spread over seeds, or leave it out.",
         )
 
 

@@ -263,7 +263,7 @@ def _noise(observed: Observations, estimator: Estimator, theta: Array) -> Compon
     low, high = observed.law.bounds
     free = (theta > low) & (theta < high)
     # Runs count in the noise as much as they count in the fit.
-    importance = 1.0 if observed.from_std else observed.weights
+    importance = observed.weights if observed.std is None else 1.0
     scale = np.sqrt(importance) / _spread(observed, estimator)
     residual = (observed.target - log_loss[0]) * scale
     if estimator.name == "huber":
