@@ -95,7 +95,7 @@ def main() -> int:
                 f"{row['coverage']:>13.0%}"
             )
     folder = shared("data")
-    if folder.exists():
+    if (folder / "porian").exists():
         for name, target, table in published(folder):
             answer = isoflop(table)
             row = {"set": name, "published": target}

@@ -274,8 +274,7 @@ def _influence(
     low, high = observed.law.bounds
     free = (optimum.theta > low) & (optimum.theta < high)
     residual, slopes = objective.residuals(optimum.theta[None])
-    pull = np.clip(residual[0], -objective.delta, objective.delta) * observed.weights
-    gradients = (slopes[0] * pull)[free]  # of each run's part of the objective
+    gradients = (slopes[0] * objective.pull(residual)[0])[free]  # of each run's part
     # Between Gauss-Newton and its majorant: with a small delta hardly a run bends the objective.
     bend = (0.5 * (here.curvature[0] + here.majorant[0]))[np.ix_(free, free)]
     scale = 1 / np.sqrt(np.maximum(np.diag(bend), 1e-300))

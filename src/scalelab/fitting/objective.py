@@ -116,11 +116,6 @@ class Objective:
     whitening: Whitening | None = None
     prior: Prior | None = None
 
-    @property
-    def size(self) -> int:
-        """How many fits are in the batch."""
-        return len(self.target)
-
     def take(self, keep: NDArray[np.intp] | slice) -> Objective:
         """The fits `keep` of the batch."""
         return replace(
@@ -144,6 +139,16 @@ class Objective:
             jacobian = self.whitening.apply(jacobian)
         return residual, jacobian
 
+    def weights_at(self, residual: Array) -> Array:
+        """Weights (k, n) at residuals (k, n): those above the law count `above` times as much."""
+        if self.above == 1:
+            return self.weights
+        return np.where(residual > 0, self.above * self.weights, self.weights)
+
+    def pull(self, residual: Array) -> Array:
+        """How hard each run pulls at the law, (k, n): w rho'(z), Huber's psi with its weight."""
+        return self.weights_at(residual) * np.clip(residual, -self.delta, self.delta)
+
     def evaluate(self, theta: Array) -> Evaluation:
         """Value, gradient and two curvatures at theta (k, p)."""
         # A step into nonsense (overflow) is a bad step, which the solver refuses, not an error.
@@ -156,9 +161,7 @@ class Objective:
 
     def _evaluate(self, theta: Array) -> Evaluation:
         residual, jacobian = self.residuals(theta)
-        weights = self.weights
-        if self.above != 1:
-            weights = np.where(residual > 0, self.above * weights, weights)
+        weights = self.weights_at(residual)
         outer = np.swapaxes(jacobian, 1, 2)
         if np.isinf(self.delta):
             pulled = weights * residual

@@ -108,18 +108,17 @@ def _allowed_rise(
     if optimum.whitened is not None:  # residuals are in units of their own noise
         return quantile**2 / 2
     objective = _objective(observed, estimator, optimum, 1)
-    residual = objective.residuals(optimum.theta[None])[0][0]
-    weights = observed.weights
+    residual, _ = objective.residuals(optimum.theta[None])
+    weights, pull = objective.weights_at(residual)[0], objective.pull(residual)[0]
     delta = objective.delta
-    size = np.abs(residual)
-    pull = np.where(size <= delta, residual, delta * np.sign(residual))
+    size = np.abs(residual[0])
     # The share of runs within delta, mean(psi'), from as wide a band as its density is smooth in:
     # with delta far below the noise hardly any run is inside.
     band = (
         max(delta, 1.06 * 1.4826 * float(np.median(size)) * n**-0.2) if delta < np.inf else np.inf
     )
     share = float((weights * (size <= band)).mean()) * (delta / band if delta < np.inf else 1.0)
-    scale = (weights**2 * pull**2).sum() / freedom / max(share, 1e-300)
+    scale = (pull**2).sum() / freedom / max(share, 1e-300)
     return float(quantile**2 / 2 * scale) + 1e-300
 
 
