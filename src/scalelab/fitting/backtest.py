@@ -1,6 +1,6 @@
 """Which law predicts: each is fitted to the cheap runs and judged by the dear ones.
 
-A cut divides the runs by compute. Runs below it are fitted, runs up to `RATIO` times above it are
+A cut divides the runs by compute. Runs below it are fitted, runs up to `ratio` times above it are
 predicted, and the cut rolls down while enough is left to fit. In-sample error says little about
 this: .25% inside was 3.8% outside in published fits.
 """
@@ -94,7 +94,7 @@ def backtest(
         scores.items(), key=lambda item: np.nan_to_num(item[1].mean_abs_rel_error, nan=np.inf)
     )
     used = tuple(cut for cut, kept in zip(places, compared, strict=True) if kept)
-    return Backtest(dict(ordered), used, notices)
+    return Backtest(dict(ordered), used, ratio, notices)
 
 
 def with_flops(table: pl.DataFrame) -> pl.DataFrame:

@@ -162,7 +162,7 @@ def _corrected(observed: Observations, optimum: Optimum) -> Array:
 
     H is the hat matrix of the fit under its weights.
     """
-    felt = np.sqrt(observed.weights)
+    felt = np.sqrt(np.maximum(observed.weights, 1e-200))  # a run that counts nothing stays finite
     rows = optimum.jacobian * felt
     scale = np.linalg.norm(rows, axis=1, keepdims=True)
     rows = rows / np.where(scale > 0, scale, 1.0)

@@ -116,10 +116,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Backtest:
-    """Scores by name, best first. cuts: compute below which runs were fitted."""
+    """Scores by name, best first.
+
+    cuts: compute below which runs were fitted. ratio: how many times a cut runs were predicted to.
+    """
 
     scores: Mapping[str, Score]
     cuts: tuple[float, ...]
+    ratio: float = RATIO
     notices: tuple[Notice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,6 +131,7 @@ class Backtest:
         return {
             "laws": {name: score.to_dict() for name, score in self.scores.items()},
             "cuts": list(self.cuts),
+            "ratio": self.ratio,
             "warnings": [notice.to_dict() for notice in self.notices],
         }
 
@@ -134,7 +139,7 @@ class Backtest:
         """For a person at a terminal."""
         width = max(len(name) for name in self.scores)
         lines = [
-            "fitted below, predicted up to 8 times above: "
+            f"fitted below, predicted up to {self.ratio:g} times above: "
             + ", ".join(format_flop(cut) for cut in self.cuts),
             f"{'law':<{width}}  mean error     bias  in interval  runs  one size out      AICc",
         ]
