@@ -180,15 +180,17 @@ class Fit:
         return found
 
     def predict(
-        self, *, level: float = 0.9, new_run: bool = False, **inputs: Array | float
+        self, *, level: float | None = None, new_run: bool = False, **inputs: Array | float
     ) -> Prediction:
         """Loss at the inputs, with an interval.
 
         inputs: one for each of the law's (``params=..., tokens=...``), positive, of shapes that
-        broadcast. level: of the interval. new_run: False for the mean loss of such runs, True for
-        the loss of one new run, whose own luck (estimated from the runs fitted, as both what a
-        trunk shares and what a branch adds) is then included. Raises SpecError for other inputs.
+        broadcast. level: of the interval, the fit's own unless given. new_run: False for the mean
+        loss of such runs, True for the loss of one new run, whose own luck (estimated from the runs
+        fitted, as both what a trunk shares and what a branch adds) is then included. Raises
+        SpecError for other inputs.
         """
+        level = self.level if level is None else level
         check_level(level)
         logs, shape = self.law.log_inputs(inputs)
         with np.errstate(all="ignore"):  # a law may end where it is asked
@@ -227,16 +229,17 @@ class Fit:
             return None
         return np.asarray(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
 
-    def invert(self, value: float, *, level: float = 0.9, **inputs: float) -> Estimate:
+    def invert(self, value: float, *, level: float | None = None, **inputs: float) -> Estimate:
         """The one input not given at which the law gives `value`, with an interval.
 
         For example ``fit.invert(2.5, tokens=1e11)`` is the size that 100 billion tokens train to
-        2.5 nats. An end is infinite where the law does not reach the value. Raises SpecError
-        unless exactly one input is left out, or when the law itself never reaches the value.
+        2.5 nats. level: of the interval, the fit's own unless given. An end is infinite where the
+        law does not reach the value. Raises SpecError unless exactly one input is left out, or when
+        the law itself never reaches the value.
         """
         from scalelab.fitting.inversion import invert
 
-        return invert(self, value, level, inputs)
+        return invert(self, value, self.level if level is None else level, inputs)
 
     def plot(self) -> Any:
         """An Altair chart: runs, the law with its interval, and the residuals."""
