@@ -273,6 +273,16 @@ def test_the_same_runs_under_every_way_to_count(scalelab: Command) -> None:
     assert one == fits["total"]
 
 
+def test_ways_to_count_stand_side_by_side_for_any_law(scalelab: Command) -> None:
+    for law, name in (("a + b / N^x + c / D^y", "x"), ("auto", "alpha")):
+        code, out, err = scalelab("fit", "shapes.csv", *QUICK, "--conventions", "--law", law)
+        assert code == 0, err
+        (head,) = [line for line in out.splitlines() if line.startswith("N counted")]
+        assert name in head.split()
+        (row,) = [line for line in out.splitlines() if line.startswith("matrices")]
+        assert "[" in row
+
+
 def test_compute_is_counted_anew(scalelab: Command) -> None:
     over = ("--law", "power", "--over", "flops")
     six, exact = (
@@ -460,10 +470,13 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("fit shapes.csv --params all", "not 'all'"),
         ("fit shapes.csv --flops 8N", "not '8N'"),
         ("fit runs.csv --conventions", "the table has one way to count N"),
+        ("fit shapes.csv --conventions --out fit.json", "leave out --out"),
+        ("fit shapes.csv --conventions --params total", "leave out --params"),
         # the law
         ("fit runs.csv --law chinchila", "there is no law 'chinchila'; known are chinchilla"),
         ("fit runs.csv --law E+A/N^", "formula 'E+A/N^' is not understood"),
         ("fit runs.csv --law E+A/Q^alpha", "has inputs none"),
+        ("fit runs.csv --law E+A/N^alpha --over tokens", "a formula names its own columns"),
         ("fit runs.csv --law E+A/N^alpha+foo(D)", "foo"),
         ("fit runs.csv --over flops", "a column can be chosen only for power"),
         ("fit runs.csv --law power --over lr", "needs the columns lr, loss"),
@@ -513,6 +526,8 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("isoflop optima.csv --optima --std sd", "there is no column 'sd'"),
         ("isoflop optima.csv --optima --std run", "run has values that are not positive"),
         ("isoflop optima.csv --optima --level 2", "level is 2"),
+        ("isoflop optima.csv --optima --method surface", "leave out --method"),
+        ("isoflop optima.csv --optima --curves sweeps.csv", "leave out --curves"),
         # backtest
         ("backtest none.csv", "cannot be read"),
         ("backtest few.csv", "leave too few below a 8th of that to fit"),

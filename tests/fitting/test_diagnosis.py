@@ -116,6 +116,21 @@ def test_not_identified() -> None:
     assert "alpha" in notices(found)["not-identified"]
 
 
+def test_a_formula_is_warned_of_as_the_law_that_it_spells() -> None:
+    formula = custom_law("E + A / N^alpha + B / D^beta")
+    for table in (
+        alone(ladder(sizes=6, data=5, sizes_from=1e5, sizes_to=1.3e5, within=0.01)),
+        proportional(0),
+    ):
+        own, known = (fit(law, table, draws=200) for law in (formula, "chinchilla"))
+        codes = {"not-identified", "collinear"} & set(notices(known))
+        assert codes
+        assert codes <= set(notices(own))
+    # Of runs on one line, the last of the two, no exponent and no scale has an end.
+    endless = {name for name, one in own.parameters.items() if np.isinf(one.high)}
+    assert endless == {"A", "B", "alpha", "beta"}
+
+
 def proportional(seed: int) -> pl.DataFrame:
     """D = 20 N throughout, as many published ladders have it: was it size, or was it data?"""
     N = np.geomspace(1e6, 1e9, 24)
@@ -134,6 +149,14 @@ def test_collinear(law: str, seed: int) -> None:
     slanted = proportional(seed).with_columns(pl.col("tokens") ** -0.5 * 1e12)
     assert "correlation -1.000" in notices(fit(law, slanted, draws=DRAWS))["collinear"]
     assert "collinear" not in notices(fit(law, healthy(), draws=DRAWS))
+
+
+def test_an_exponent_that_may_be_negative_may_be_known_to_be_nothing() -> None:
+    """The best rate of runs whose data did not matter."""
+    table = healthy().with_columns(lr=pl.col("params") ** -0.5)
+    found = fit("optimal-lr", table, draws=DRAWS)
+    assert found.values["b"] == pytest.approx(0, abs=1e-3)
+    assert "not-identified" not in notices(found)
 
 
 def test_starts_disagree() -> None:

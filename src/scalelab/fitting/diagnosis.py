@@ -64,7 +64,7 @@ def diagnose(
         *_ignored(observed),
         *_std(observed, optimum, estimator),
         *_search(observed, optimum),
-        *_identified(condition, flat, exponents),
+        *_identified(observed, condition, flat, exponents),
         *_outliers(observed, optimum),
         *_influence(observed, optimum, estimator, exponents),
         *_misfit(observed, optimum),
@@ -189,7 +189,10 @@ def _search(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
 
 
 def _identified(
-    condition: float, flat: tuple[str, ...], exponents: Mapping[str, Array]
+    observed: Observations,
+    condition: float,
+    flat: tuple[str, ...],
+    exponents: Mapping[str, Array],
 ) -> Iterator[Notice]:
     if condition > _FLAT:
         yield Notice(
@@ -197,7 +200,9 @@ def _identified(
             f"condition number {condition:.1e}: {', '.join(flat)} can move together and hardly "
             "change the fit. Predictions inside the data hold, these values do not.",
         )
-    wide = [name for name, (low, high) in exponents.items() if not high < _WIDE * low]
+    # An exponent of either sign may be known, and be nothing.
+    signed = {p.name for p in observed.law.parameters if p.low < 0}
+    wide = [n for n, (low, high) in exponents.items() if n not in signed and not high < _WIDE * low]
     if wide:
         shown = ", ".join(f"{n} {exponents[n][0]:.2g} to {exponents[n][1]:.2g}" for n in wide)
         yield Notice(
@@ -224,7 +229,7 @@ def _condition(observed: Observations, optimum: Optimum) -> tuple[float, tuple[s
     whole = np.linalg.norm(rows, axis=1, keepdims=True)
     parameters = [observed.law.parameters[j] for j in free]
     scales = np.array([p.log for p in parameters])
-    shaped = np.array([not p.log and (p.prior is not None or bool(p.grid)) for p in parameters])
+    shaped = np.array([p.exponent for p in parameters])
     if scales.any() and shaped.any():  # in other units of the inputs these move with the scales
         basis = np.linalg.svd(rows[scales], full_matrices=False)[2]
         rows = np.where(shaped[:, None], rows - (rows @ basis.T) @ basis, rows)

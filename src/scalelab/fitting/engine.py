@@ -92,7 +92,7 @@ def fit(
     method = choose_intervals(intervals, draws, observed, how, optimum)
     drawn = draw(observed, how, optimum, method, np.random.default_rng([seed, 0]))
     ends = np.quantile(drawn.theta, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.prior}
+    exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.exponent}
     return Fit(
         law=law,
         theta=optimum.theta,

@@ -136,10 +136,11 @@ class Fit:
     @cached_property
     def _unidentified(self) -> frozenset[str]:
         """Parameters about which the runs say nothing, whatever a bootstrap of them says."""
-        exponents = [p for p in self.law.parameters if p.prior is not None]
-        codes = {notice.code for notice in self.diagnosis.warnings}
+        collinear = any(notice.code == "collinear" for notice in self.diagnosis.warnings)
         few = any(levels < 3 for _, _, levels in self.ranges.values())
-        if "collinear" in codes or few:
+        # Two levels do fix a straight line in the logarithm, such as that of the best rate.
+        exponents = [p for p in self.law.parameters if p.prior or (p.exponent and not few)]
+        if collinear or few:
             # A scale has the units of its exponent: without one the other means nothing.
             scales = (p for p in self.law.parameters if p.log and exponents)
             return frozenset(p.name for p in (*exponents, *scales)) | {*self.diagnosis.lost}
