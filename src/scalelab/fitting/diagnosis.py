@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from scalelab.errors import Notice
-from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum, batch
+from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum
+from scalelab.fitting.influence import influence
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.objective import Whitening
 from scalelab.fitting.observations import HELD_OUT, Observations, frontier_excess
@@ -97,7 +98,10 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
             )
     flat = [i for i, name in enumerate(observed.law.inputs) if name in observed.ranges]
     for one, two in combinations(flat, 2):
-        correlation = np.corrcoef(observed.inputs[one], observed.inputs[two])[0, 1]
+        x, y = observed.inputs[one], observed.inputs[two]
+        if min(np.ptp(x), np.ptp(y)) == 0:  # nothing anneals along a constant schedule
+            continue
+        correlation = np.corrcoef(x, y)[0, 1]
         if abs(correlation) > _TOGETHER:
             first, second = observed.law.inputs[one], observed.law.inputs[two]
             # Seen with D = 20 N: N_opt's exponent came out as .983 +- .0003 where it was .5.
@@ -266,33 +270,18 @@ def _outliers(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
 def _influence(
     observed: Observations, optimum: Optimum, estimator: Estimator, exponents: Mapping[str, Array]
 ) -> Iterator[Notice]:
-    """Runs without which an exponent would move by more than half its interval.
-
-    One Newton step from the optimum without the run (Cook 1977, as for generalised linear models).
-    """
-    names = [name for name, (low, high) in exponents.items() if 0 < high - low < np.inf]
-    if not names or optimum.whitened is not None or len(observed.target) > _MOST_RUNS:
+    """Runs without which an exponent would move by more than half its interval."""
+    if optimum.whitened is not None or len(observed.target) > _MOST_RUNS:
         return
-    target = np.broadcast_to(observed.target, (1, len(observed.target)))
-    objective = batch(observed, estimator, target)
-    here = objective.evaluate(optimum.theta[None])
-    low, high = observed.law.bounds
-    free = (optimum.theta > low) & (optimum.theta < high)
-    residual, slopes = objective.residuals(optimum.theta[None])
-    gradients = (slopes[0] * objective.pull(residual)[0])[free]  # of each run's part
-    # Between Gauss-Newton and its majorant: with a small delta hardly a run bends the objective.
-    bend = (0.5 * (here.curvature[0] + here.majorant[0]))[np.ix_(free, free)]
-    scale = 1 / np.sqrt(np.maximum(np.diag(bend), 1e-300))
-    inverse = np.linalg.pinv(bend * scale[:, None] * scale, rcond=1e-10, hermitian=True)
-    moves = -(scale[:, None] * (inverse @ (scale[:, None] * gradients)))
-    place = {observed.law.names[j]: i for i, j in enumerate(np.flatnonzero(free))}
+    moves = dict(zip(observed.law.names, influence(observed, estimator, optimum), strict=True))
     found = []
-    for name in names:
-        if name not in place:
-            continue
-        half = float(exponents[name][1] - exponents[name][0]) / 2
-        for i in np.flatnonzero(np.abs(moves[place[name]]) > half):
-            found.append((abs(moves[place[name], i]) / half, name, i, moves[place[name], i]))
+    for name, (low, high) in exponents.items():
+        half = float(high - low) / 2
+        if 0 < half < np.inf:
+            found += [
+                (abs(moves[name][i]) / half, name, i, -moves[name][i])
+                for i in np.flatnonzero(np.abs(moves[name]) > half)
+            ]
     if found:
         shown = ", ".join(
             f"{name} {move:+.3f} without {observed.names[i]}"
