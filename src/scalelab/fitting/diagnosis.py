@@ -180,6 +180,12 @@ def _search(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
             "others stopped at worse ones. The best is kept, but the runs allow other "
             "explanations: look at the intervals.",
         )
+    if not optimum.converged:
+        yield Notice(
+            "not-converged",
+            "the search ended while the objective still fell: the values are not yet those of its "
+            "minimum. Hold a parameter (--fix), or narrow its bounds.",
+        )
     low, high = observed.law.bounds
     for j, parameter in enumerate(observed.law.parameters):
         for bound, end in ((low[j], parameter.low), (high[j], parameter.high)):

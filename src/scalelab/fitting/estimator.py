@@ -122,7 +122,7 @@ class Optimum:
     """The best fit found: coordinates of the centred data (p,), with how it was found.
 
     value: of the objective. starts, agreeing: how many starts there were, how many ended at this
-    value. noise: posterior of between and within. whitened: the two that weight the residuals,
+    value. converged: whether the best of them came to rest. noise: posterior of between and within. whitened: the two that weight the residuals,
     None where nothing is weighted. spread: (n,), the noise of each run in units of these. residual:
     (n,) and jacobian: (p, n), not whitened.
     """
@@ -131,6 +131,7 @@ class Optimum:
     value: float
     starts: int
     agreeing: int
+    converged: bool
     noise: Components
     whitened: tuple[float, float] | None
     spread: Array
@@ -297,6 +298,7 @@ def _optimum(
         value=float(found.value[0]),
         starts=starts,
         agreeing=agreeing,
+        converged=bool(found.converged[0]),
         noise=_noise(observed, estimator, theta),
         spread=_spread(observed, estimator),
         whitened=whitened,
