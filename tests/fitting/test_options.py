@@ -151,6 +151,19 @@ def test_known_errors_give_generalised_least_squares(raw: bool) -> None:
     assert other.values["alpha"] != pytest.approx(found.values["alpha"], rel=1e-4)
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_hubers_delta_is_one_number_of_standard_deviations(raw: bool) -> None:
+    table = uneven()
+    loss, measured = by_hand(table), table["loss"].to_numpy()
+    error = table["std"].to_numpy() / (1.0 if raw else measured)
+    error = error * np.sqrt((error**-2).mean())
+    found = fit("chinchilla", table, estimator="huber", std="std", raw=raw, draws=DRAWS)
+    x = found.theta
+    off = measured - loss(x) if raw else np.log(measured / loss(x))
+    expected = float(scipy.special.huber(1e-3, off / error).sum())
+    assert found.objective == pytest.approx(expected, rel=1e-9)
+
+
 def test_luck_is_drawn_as_large_as_it_is_said_to_be() -> None:
     """A line on log axes: the covariance of least squares is (X' V^-1 X)^-1."""
     N = np.geomspace(1e4, 1e8, 60)

@@ -49,7 +49,7 @@ class Fit(TableOptions):
     weights: str | None = None
     """A column, a power of one (flops^0.5), frontier(0.05), or a product: how much runs count."""
     std: str | None = None
-    """Column with the standard deviation of each loss; runs count as 1/std^2."""
+    """Column with the standard deviation of each loss: residuals count in units of it."""
     clusters: str = "auto"
     """Column whose equal values are not independent (auto: trunk where there is one, else run)."""
     intervals: Literal["auto", "pairs", "wild", "components"] = "auto"

@@ -54,8 +54,9 @@ def fit(
       that of one below.
     - weights: a column, a power of one (``flops^0.5``), ``frontier(S)``, which is exp(-excess / S)
       with the log loss above the best run of no more compute, or a product of these: how much each
-      run counts. std: a column with the standard deviation of each loss, by which runs count as
-      1/std^2. falls: of shared-noise: noise falls with size as N^-falls.
+      run counts. std: a column with the standard deviation of each loss, by which residuals are
+      divided, so that least squares weighs runs by 1/std^2 and Huber's delta is the same number of
+      standard deviations for all. falls: of shared-noise: noise falls with size as N^-falls.
 
     What the intervals are:
 

@@ -122,9 +122,9 @@ class Optimum:
     """The best fit found: coordinates of the centred data (p,), with how it was found.
 
     value: of the objective. starts, agreeing: how many starts there were, how many ended at this
-    value. converged: whether the best of them came to rest. noise: posterior of between and within. whitened: the two that weight the residuals,
-    None where nothing is weighted. spread: (n,), the noise of each run in units of these. residual:
-    (n,) and jacobian: (p, n), not whitened.
+    value. converged: whether the best of them came to rest. noise: posterior of between and within.
+    whitened: the two that weight the residuals, None where nothing is weighted. spread: (n,), the
+    noise of each run in units of these. residual: (n,) and jacobian: (p, n), of the log loss.
     """
 
     theta: Array
@@ -153,7 +153,8 @@ def batch(
     weights: (k, n), on top of the runs' own. noise: between and within, (k,) each, needed by
     shared-noise. generator: draws the centres of the prior, for draws of the posterior.
     """
-    own = observed.weights_of(estimator.raw)
+    unit = observed.unit(estimator.raw)
+    own = observed.weights if unit is None else np.ones(len(observed.target))
     prior = whitening = None
     if estimator.name == "shared-noise":
         assert noise is not None
@@ -167,6 +168,7 @@ def batch(
         weights=np.broadcast_to(own, target.shape) * (1 if weights is None else weights),
         delta=estimator.delta if estimator.name == "huber" else np.inf,
         raw=estimator.raw,
+        unit=unit,
         above=estimator.above,
         whitening=whitening,
         prior=prior,

@@ -141,9 +141,8 @@ def _share_inside(observed: Observations, estimator: Estimator, optimum: Optimum
     """Share of runs that the fit treats as least squares does."""
     if estimator.name != "huber":
         return 1.0
-    residual = optimum.residual
-    if estimator.raw:  # delta is then in nats: measured less fitted loss
-        residual = np.exp(observed.target) * -np.expm1(-residual)
+    objective = batch(observed, estimator, observed.target[None])
+    residual, _ = objective.residuals(optimum.theta[None])
     return float((np.abs(residual) <= estimator.delta).mean())
 
 

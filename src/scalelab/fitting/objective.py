@@ -101,9 +101,9 @@ class Objective:
     """A batch of k fits of one law to the same n runs.
 
     inputs: log inputs, (n,) each. target: log loss (k, n). weights: (k, n). delta: of Huber's
-    function, infinite for least squares. raw: residuals of the loss, not of its logarithm. above:
-    the penalty of a run that lies above the law over that of one below. whitening, prior: absent
-    when None.
+    function, infinite for least squares. raw: residuals of the loss, not of its logarithm. unit:
+    (n,), what residuals are divided by. above: the penalty of a run that lies above the law over
+    that of one below. unit, whitening, prior: absent when None.
     """
 
     law: Law
@@ -112,6 +112,7 @@ class Objective:
     weights: Array
     delta: float
     raw: bool = False
+    unit: Array | None = None
     above: float = 1.0
     whitening: Whitening | None = None
     prior: Prior | None = None
@@ -127,13 +128,15 @@ class Objective:
         )
 
     def residuals(self, theta: Array) -> tuple[Array, Array]:
-        """Whitened residuals (k, n) and derivatives of the whitened log loss (k, p, n)."""
+        """Residuals (k, n), and derivatives (k, p, n) of what is fitted, in units and whitened."""
         log_loss, jacobian = self.law.formula(theta, self.inputs)
         if self.raw:
             loss = np.exp(log_loss)
             residual, jacobian = np.exp(self.target) - loss, jacobian * loss[:, None]
         else:
             residual = self.target - log_loss
+        if self.unit is not None:
+            residual, jacobian = residual / self.unit, jacobian / self.unit
         if self.whitening is not None:
             residual = self.whitening.apply(residual)
             jacobian = self.whitening.apply(jacobian)

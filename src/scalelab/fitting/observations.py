@@ -63,13 +63,17 @@ class Observations:
         """The noise of each run relative to the others', (n,), of geometric mean 1."""
         return np.ones(len(self.target)) if self.std is None else _relative(self.std)
 
-    def weights_of(self, raw: bool) -> Array:
-        """Weights of residuals of the logarithm, or of the response itself, mean 1."""
-        if not raw or self.std is None:
-            return self.weights
+    def unit(self, raw: bool) -> Array | None:
+        """What residuals of the logarithm, or of the response itself, are divided by, (n,).
+
+        Their standard deviations up to a factor, so that the squares of the inverse, by which least
+        squares weighs runs, have mean 1; None where no standard deviations are given.
+        """
+        if self.std is None:
+            return None
         # The standard deviation of the response is that of its logarithm times the response.
-        found = self.weights * np.exp(-2 * (self.target - self.target.mean()))
-        return np.asarray(found / found.mean())
+        found = _relative(self.std * np.exp(self.target) if raw else self.std)
+        return np.asarray(found * np.sqrt((found**-2).mean()))
 
     @property
     def cluster_count(self) -> int:
