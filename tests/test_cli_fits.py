@@ -273,6 +273,21 @@ def test_the_same_runs_under_every_way_to_count(scalelab: Command) -> None:
     assert one == fits["total"]
 
 
+def test_sweeps_without_an_optimum_are_counted(scalelab: Command) -> None:
+    rows = [
+        (n, d, lr, 3 + (np.log(lr / 1e-3) - 0.1 * i) ** 2)
+        for i, (n, d) in enumerate([(1e6, 1e8), (1e6, 1e9), (1e7, 1e8), (1e7, 1e9), (3e7, 1e10)])
+        for lr in np.geomspace(1e-4, 1e-2, 7)
+    ]
+    rows += [(1e8, 1e10, lr, 3 - np.log(lr) / 10) for lr in (1e-4, 1e-3, 1e-2)]
+    frame = pl.DataFrame(rows, schema=["params", "tokens", "lr", "loss"], orient="row")
+    frame.write_csv("swept.csv")
+    words = ("--law", "optimal-lr", "--sweep", "lr")
+    code, _, err = scalelab("fit", "swept.csv", *QUICK, *words)
+    assert code == 0, err
+    assert "1 sweeps of lr left out: lowest at an end" in err
+
+
 def test_ways_to_count_stand_side_by_side_for_any_law(scalelab: Command) -> None:
     for law, name in (("a + b / N^x + c / D^y", "x"), ("auto", "alpha")):
         code, out, err = scalelab("fit", "shapes.csv", *QUICK, "--conventions", "--law", law)

@@ -160,7 +160,7 @@ def test_an_exponent_that_may_be_negative_may_be_known_to_be_nothing() -> None:
 
 
 def test_starts_disagree() -> None:
-    found = fit("kaplan", proportional(0), draws=DRAWS)
+    found = fit("chinchilla", proportional(3), draws=DRAWS)
     agreeing = found.diagnosis.starts_agreeing
     assert agreeing < 60
     assert notices(found)["starts-disagree"].startswith(f"{agreeing} of 121 starts ended at")

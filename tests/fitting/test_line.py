@@ -38,7 +38,9 @@ def test_known_errors_are_the_weights_of_numpy(seed: int) -> None:
     assert (line.slope.low, line.slope.high) == pytest.approx((low, high), rel=1e-8)
     assert line.slope.level == 0.8
     assert line.scatter == 0
-    np.testing.assert_allclose(line.at(X), slope * X + intercept, rtol=1e-10)
+    np.testing.assert_allclose(
+        line.intercept + line.slope.value * X, slope * X + intercept, rtol=1e-10
+    )
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -104,7 +104,11 @@ def _fit(command: Fit, table: RunTable) -> Model:
     if command.critical_batch:
         runs = at_best_batch(runs, numbers("critical-batch", command.critical_batch))
     if command.sweep:
-        runs = sweep_optima(runs, command.sweep)
+        swept = runs
+        runs = sweep_optima(swept, command.sweep)
+        if left := swept.select("params", "tokens").n_unique() - len(runs):
+            why = "lowest at an end, or of fewer than three values"
+            print_lines([f"{left} sweeps of {command.sweep} left out: {why}"], error=True)
     shared: dict[str, Any] = {
         "clusters": command.clusters,
         "intervals": command.intervals,

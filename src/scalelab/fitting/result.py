@@ -137,7 +137,8 @@ class Fit:
     def _unidentified(self) -> frozenset[str]:
         """Parameters about which the runs say nothing, whatever a bootstrap of them says."""
         collinear = any(notice.code == "collinear" for notice in self.diagnosis.warnings)
-        few = any(levels < 3 for _, _, levels in self.ranges.values())
+        curved = (levels for name, (*_, levels) in self.ranges.items() if name not in self.law.raw)
+        few = min(curved, default=3) < 3
         # Two levels do fix a straight line in the logarithm, such as that of the best rate.
         exponents = [p for p in self.law.parameters if p.prior or (p.exponent and not few)]
         if collinear or few:
