@@ -117,13 +117,14 @@ def test_lists_count_in_the_fingerprint() -> None:
     assert observe(LAWS["multi-power"], nudged).fingerprint != first
 
 
-def test_a_raw_input_may_be_zero_or_the_same_throughout() -> None:
-    table = annealed().with_columns(annealing=pl.lit(0.0))
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_an_area_may_be_zero_below_zero_and_the_same_throughout(value: float) -> None:
+    table = annealed().with_columns(annealing=pl.lit(value))
     observed = observe(LAWS["annealing"], table)
-    assert (observed.inputs[1] == 0).all()
-    assert observed.ranges["annealing"] == (0.0, 0.0, 1)
-    with pytest.raises(FitError, match=r"row 1 \(run 0\): annealing is -1\.0"):
-        observe(LAWS["annealing"], table.with_columns(annealing=pl.lit(-1.0)))
+    assert (observed.inputs[1] == value).all()
+    assert observed.ranges["annealing"] == (value, value, 1)
+    with pytest.raises(FitError, match=r"row 1 \(run 0\): annealing is nan"):
+        observe(LAWS["annealing"], table.with_columns(annealing=pl.lit(float("nan"))))
 
 
 def test_the_response_is_the_laws_own() -> None:
