@@ -24,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import polars as pl
 
+from published import porian_sweeps, shared
 from scalelab.fitting import fit, fit_auto
 from scalelab.fitting.backtest import split
 from scalelab.fitting.observations import frontier_excess
@@ -34,10 +35,7 @@ FILTERS = (np.inf, 0.15, 0.07)
 def sets(folder: Path) -> dict[str, pl.DataFrame]:
     """Published runs by name, as params, tokens, flops and loss."""
     found = {}
-    points = pl.read_csv(folder / "porian" / "isoflop_points.csv")
-    keys = ["dataset", "hparams", "warmup", "decay", "param_count", "split"]
-    for names, group in points.group_by(keys, maintain_order=True):
-        table = group.rename({"n": "params", "t": "tokens"})
+    for names, table in porian_sweeps(folder):
         found["porian-" + "-".join(map(str, names[:-1]))] = table
     gadre = pl.read_csv(folder / "gadre" / "gadre_losses.csv")
     for (name,), group in gadre.group_by("dataset", maintain_order=True):
@@ -80,8 +78,7 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    named = os.environ.get("SCALELAB_SHARED")
-    folder = (Path(named) if named else Path(__file__).parents[2] / "shared") / "data"
+    folder = shared("data")
     if not folder.exists():
         print(f"no {folder}: set SCALELAB_SHARED to the folder with data/")
         return 2

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from published import shared
 from scalelab import pipeline
 from scalelab.execution.execute import Silent
 from scalelab.fitting import fit
@@ -48,8 +48,7 @@ class Quiet(Silent):
 
 
 def texts() -> dict[str, tuple[str, ...]]:
-    named = os.environ.get("SCALELAB_SHARED")
-    folder = (Path(named) if named else Path(__file__).parents[2] / "shared") / "text"
+    folder = shared("text")
     found: dict[str, tuple[str, ...]] = {"python": ()}
     for path in sorted(folder.glob("*/")) if folder.is_dir() else []:
         found[path.name] = (str(path),)

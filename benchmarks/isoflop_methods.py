@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from published import PORIAN_KEYS, porian_sweeps, shared
 from scalelab.errors import FitError
 from scalelab.fitting import isoflop
 
@@ -48,16 +48,13 @@ def planted(seed: int) -> tuple[float, pl.DataFrame]:
 
 def published(folder: Path) -> list[tuple[str, float, pl.DataFrame]]:
     """Porian et al.'s ten: name, published exponent, points."""
-    keys = ["dataset", "hparams", "warmup", "decay", "param_count", "split"]
-    points = pl.read_csv(folder / "isoflop_points.csv")
-    fits = pl.read_csv(folder / "published_fits.csv")
+    fits = pl.read_csv(folder / "porian" / "published_fits.csv")
     found = []
-    for names, group in points.group_by(keys, maintain_order=True):
+    for names, table in porian_sweeps(folder):
         extra = names[4] == "attention" or names[:3] == ("rw", "tuned", "long")
         if not extra:
-            chosen = [pl.col(key) == name for key, name in zip(keys, names, strict=True)]
+            chosen = [pl.col(key) == name for key, name in zip(PORIAN_KEYS, names, strict=True)]
             target = float(fits.filter(pl.all_horizontal(chosen))["a"][0])
-            table = group.rename({"n": "params", "t": "tokens"})
             found.append(("-".join(map(str, names[:5])), target, table))
     return found
 
@@ -97,9 +94,8 @@ def main() -> int:
                 f"{row['method']:<10}{row['studies']:>8}{row['rmse']:>11.4f}{row['bias']:>+9.4f}"
                 f"{row['coverage']:>13.0%}"
             )
-    named = os.environ.get("SCALELAB_SHARED")
-    folder = (Path(named) if named else Path(__file__).parents[2] / "shared") / "data" / "porian"
-    if folder.exists():
+    folder = shared("data")
+    if (folder / "porian").exists():
         for name, target, table in published(folder):
             answer = isoflop(table)
             row = {"set": name, "published": target}

@@ -135,8 +135,8 @@ def jackknife(table: pl.DataFrame, N: Array, D: Array, draws: int) -> Answer:
     objective = batch(observed, least_squares, target, weights=weights)
     left = minimise(objective, np.broadcast_to(best.theta, (trunks, 5)), tolerance=1e-9)
     points = (np.log(N), np.log(D))
-    value = observed.law.formula(observed.outward(best.theta[None]), points)[0][0]
-    others = observed.law.formula(observed.outward(left.theta), points)[0]
+    value = observed.law.formula(best.theta[None], points)[0][0]
+    others = observed.law.formula(left.theta, points)[0]
     variance = (trunks - 1) / trunks * ((others - value) ** 2).sum(axis=0)
     t = stats.t.ppf(0.5 + LEVEL / 2, trunks - 3)
     shared, own = best.noise.estimate

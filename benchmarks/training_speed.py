@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from published import shared
 from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.counting import TransformerShape, flops_per_token
 from scalelab.execution.pool import ENVIRONMENT, available_cores
@@ -166,7 +167,7 @@ def overhead(width: int, corpus: Corpus) -> float:
 
 
 def load_nanogpt() -> Any:
-    path = peers() / "nanoGPT" / "model.py"
+    path = shared("peers") / "nanoGPT" / "model.py"
     spec = importlib.util.spec_from_file_location("nanogpt_model", path)
     assert spec is not None
     assert spec.loader is not None
@@ -174,11 +175,6 @@ def load_nanogpt() -> Any:
     sys.modules["nanogpt_model"] = module
     spec.loader.exec_module(module)
     return module
-
-
-def peers() -> Path:
-    named = os.environ.get("SCALELAB_SHARED")
-    return (Path(named) if named else Path(__file__).parents[2] / "shared") / "peers"
 
 
 def measure_one(what: str, width: int, threads: int, seconds: float) -> float:
@@ -259,8 +255,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if not (peers() / "nanoGPT" / "model.py").exists():
-        print(f"no {peers() / 'nanoGPT'}: set SCALELAB_SHARED to the folder with peers/")
+    theirs = shared("peers") / "nanoGPT"
+    if not (theirs / "model.py").exists():
+        print(f"no {theirs}: set SCALELAB_SHARED to the folder with peers/")
         return 2
     rows = []
     if not arguments.json:

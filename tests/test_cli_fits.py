@@ -273,6 +273,31 @@ def test_the_same_runs_under_every_way_to_count(scalelab: Command) -> None:
     assert one == fits["total"]
 
 
+def test_sweeps_without_an_optimum_are_counted(scalelab: Command) -> None:
+    rows = [
+        (n, d, lr, 3 + (np.log(lr / 1e-3) - 0.1 * i) ** 2)
+        for i, (n, d) in enumerate([(1e6, 1e8), (1e6, 1e9), (1e7, 1e8), (1e7, 1e9), (3e7, 1e10)])
+        for lr in np.geomspace(1e-4, 1e-2, 7)
+    ]
+    rows += [(1e8, 1e10, lr, 3 - np.log(lr) / 10) for lr in (1e-4, 1e-3, 1e-2)]
+    frame = pl.DataFrame(rows, schema=["params", "tokens", "lr", "loss"], orient="row")
+    frame.write_csv("swept.csv")
+    words = ("--law", "optimal-lr", "--sweep", "lr")
+    code, _, err = scalelab("fit", "swept.csv", *QUICK, *words)
+    assert code == 0, err
+    assert "1 sweeps of lr left out: lowest at an end" in err
+
+
+def test_ways_to_count_stand_side_by_side_for_any_law(scalelab: Command) -> None:
+    for law, name in (("a + b / N^x + c / D^y", "x"), ("auto", "alpha")):
+        code, out, err = scalelab("fit", "shapes.csv", *QUICK, "--conventions", "--law", law)
+        assert code == 0, err
+        (head,) = [line for line in out.splitlines() if line.startswith("N counted")]
+        assert name in head.split()
+        (row,) = [line for line in out.splitlines() if line.startswith("matrices")]
+        assert "[" in row
+
+
 def test_compute_is_counted_anew(scalelab: Command) -> None:
     over = ("--law", "power", "--over", "flops")
     six, exact = (
@@ -460,10 +485,13 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("fit shapes.csv --params all", "not 'all'"),
         ("fit shapes.csv --flops 8N", "not '8N'"),
         ("fit runs.csv --conventions", "the table has one way to count N"),
+        ("fit shapes.csv --conventions --out fit.json", "leave out --out"),
+        ("fit shapes.csv --conventions --params total", "leave out --params"),
         # the law
         ("fit runs.csv --law chinchila", "there is no law 'chinchila'; known are chinchilla"),
         ("fit runs.csv --law E+A/N^", "formula 'E+A/N^' is not understood"),
         ("fit runs.csv --law E+A/Q^alpha", "has inputs none"),
+        ("fit runs.csv --law E+A/N^alpha --over tokens", "a formula names its own columns"),
         ("fit runs.csv --law E+A/N^alpha+foo(D)", "foo"),
         ("fit runs.csv --over flops", "a column can be chosen only for power"),
         ("fit runs.csv --law power --over lr", "needs the columns lr, loss"),
@@ -485,6 +513,8 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("fit runs.csv --level 90", "level is 90"),
         ("fit runs.csv --seed -1", "seed is -1"),
         ("fit runs.csv --delta 0", "delta of Huber's function is 0"),
+        ("fit runs.csv --estimator least-squares --delta 0.1", "least-squares has no delta"),
+        ("fit runs.csv --law auto --estimator least-squares --delta 0.1", "has no delta"),
         ("fit runs.csv --above -1", "above is -1"),
         ("fit runs.csv --weights quality", "no column 'quality' to weigh runs by"),
         ("fit runs.csv --weights frontier(0)", "the scale of the frontier must be positive"),
@@ -511,6 +541,8 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("isoflop optima.csv --optima --std sd", "there is no column 'sd'"),
         ("isoflop optima.csv --optima --std run", "run has values that are not positive"),
         ("isoflop optima.csv --optima --level 2", "level is 2"),
+        ("isoflop optima.csv --optima --method surface", "leave out --method"),
+        ("isoflop optima.csv --optima --curves sweeps.csv", "leave out --curves"),
         # backtest
         ("backtest none.csv", "cannot be read"),
         ("backtest few.csv", "leave too few below a 8th of that to fit"),

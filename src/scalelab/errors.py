@@ -67,3 +67,7 @@ class Notice:
     def __str__(self) -> str:
         """``code: message``."""
         return f"{self.code}: {self.message}"
+
+    def to_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return {"code": self.code, "message": self.message}

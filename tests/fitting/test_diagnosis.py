@@ -8,7 +8,7 @@ import pytest
 from ladders import alone, ladder
 
 from scalelab.fitting import Fit, fit
-from scalelab.laws import Array
+from scalelab.laws import Array, Law, custom_law, get_law
 
 DRAWS = 100
 
@@ -116,6 +116,21 @@ def test_not_identified() -> None:
     assert "alpha" in notices(found)["not-identified"]
 
 
+def test_a_formula_is_warned_of_as_the_law_that_it_spells() -> None:
+    formula = custom_law("E + A / N^alpha + B / D^beta")
+    for table in (
+        alone(ladder(sizes=6, data=5, sizes_from=1e5, sizes_to=1.3e5, within=0.01)),
+        proportional(0),
+    ):
+        own, known = (fit(law, table, draws=200) for law in (formula, "chinchilla"))
+        codes = {"not-identified", "collinear"} & set(notices(known))
+        assert codes
+        assert codes <= set(notices(own))
+    # Of runs on one line, the last of the two, no exponent and no scale has an end.
+    endless = {name for name, one in own.parameters.items() if np.isinf(one.high)}
+    assert endless == {"A", "B", "alpha", "beta"}
+
+
 def proportional(seed: int) -> pl.DataFrame:
     """D = 20 N throughout, as many published ladders have it: was it size, or was it data?"""
     N = np.geomspace(1e6, 1e9, 24)
@@ -136,11 +151,64 @@ def test_collinear(law: str, seed: int) -> None:
     assert "collinear" not in notices(fit(law, healthy(), draws=DRAWS))
 
 
+def test_an_exponent_that_may_be_negative_may_be_known_to_be_nothing() -> None:
+    """The best rate of runs whose data did not matter."""
+    table = healthy().with_columns(lr=pl.col("params") ** -0.5)
+    found = fit("optimal-lr", table, draws=DRAWS)
+    assert found.values["b"] == pytest.approx(0, abs=1e-3)
+    assert "not-identified" not in notices(found)
+
+
 def test_starts_disagree() -> None:
-    found = fit("kaplan", proportional(0), draws=DRAWS)
+    found = fit("chinchilla", proportional(3), draws=DRAWS)
     agreeing = found.diagnosis.starts_agreeing
     assert agreeing < 60
     assert notices(found)["starts-disagree"].startswith(f"{agreeing} of 121 starts ended at")
+
+
+@pytest.mark.parametrize(
+    ("law", "over", "ignored"),
+    [
+        (get_law("power", "params"), "params", "tokens (1e+06 to 1e+09)"),
+        (get_law("power-no-floor", "tokens"), "tokens", "params (1e+04 to 1e+07)"),
+        (custom_law("E + A / N^alpha"), "params", "tokens (1e+06 to 1e+09)"),
+    ],
+    ids=["of size", "of data", "a formula"],
+)
+def test_column_ignored(law: Law, over: str, ignored: str) -> None:
+    message = notices(fit(law, healthy(), draws=DRAWS))["column-ignored"]
+    assert message.startswith(
+        f"law {law.name} is over {over} alone, and these runs differ in {ignored}"
+    )
+    name = ignored.split()[0]
+    one = healthy().filter(pl.col(name) == pl.col(name).max())
+    assert "column-ignored" not in notices(fit(law, one, draws=DRAWS))
+    assert "column-ignored" not in notices(fit(law, one.drop(name), draws=DRAWS))
+
+
+def test_off_frontier() -> None:
+    """A law in compute is that of the best runs: with nine in ten of them it is another."""
+    law = get_law("power", "flops")
+    message = notices(fit(law, healthy(), draws=DRAWS))["off-frontier"]
+    assert "of the runs lose more than 2% to a run of no more compute" in message
+    runs = healthy().sort("flops", "loss")
+    best = runs.filter(pl.col("loss") <= pl.col("loss").cum_min())
+    found = notices(fit(law, best, draws=DRAWS))
+    assert not {"off-frontier", "column-ignored"} & set(found)
+
+
+def test_std_too_small() -> None:
+    """Runs scatter by .2% of their loss."""
+    found = {
+        said: notices(fit("chinchilla", table, std="std", draws=DRAWS))
+        for said in (2e-4, 2e-3, 2e-2)
+        for table in [healthy().with_columns(std=said * pl.col("loss"))]
+    }
+    assert "std-too-small" not in found[2e-3] | found[2e-2]
+    message = found[2e-4]["std-too-small"]
+    assert "times as far about the law as std says (reduced chi-square" in message
+    # 25 degrees of freedom tell the scatter to 14%.
+    assert float(message.split("scatter ")[1].split()[0]) == pytest.approx(10, rel=0.45)
 
 
 def condition_by_hand(rows: Array) -> float:

@@ -86,6 +86,13 @@ def test_one_prediction_as_an_estimate(found: Fit) -> None:
     assert one.stderr == pytest.approx(width / scipy.stats.norm.ppf(0.9), rel=1e-12)
 
 
+def test_intervals_of_predictions_are_of_the_fits_own_level_unless_asked(found: Fit) -> None:
+    half, asked = replace(found, level=0.5), {"params": 1e5, "tokens": 3e6}
+    one, two = half.predict(**asked), found.predict(level=0.5, **asked)
+    assert (one.level, one.low, one.high) == (0.5, two.low, two.high)
+    assert half.invert(1.5, tokens=3e6) == found.invert(1.5, tokens=3e6, level=0.5)
+
+
 def test_other_inputs_are_refused(found: Fit) -> None:
     with pytest.raises(SpecError, match="takes params and tokens; given were params"):
         found.predict(params=1e6)

@@ -11,7 +11,7 @@ import pytest
 
 from scalelab.errors import FitError, SpecError
 from scalelab.fitting import IsoFlop, isoflop, optima
-from scalelab.fitting.isoflop import group_budgets
+from scalelab.fitting.budgets import group_budgets
 from scalelab.laws import Array
 
 TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -309,6 +309,29 @@ def test_the_surface_stands_where_the_others_cannot() -> None:
     assert set(found.missing) == {"cubic", "parabola"}
     assert all("0 of 7 budgets" in why for why in found.missing.values())
     assert "0 of 7 budgets" in found.summary()
+
+
+def test_runs_held_out_or_unfinished_are_no_part_of_a_sweep() -> None:
+    table = sweeps().with_columns(
+        held_out=pl.int_range(pl.len()) % 9 == 4,
+        status=pl.when(pl.int_range(pl.len()) % 9 == 5)
+        .then(pl.lit("diverged"))
+        .otherwise(pl.lit("finished")),
+    )
+    found = isoflop(table)
+    for result in found.methods.values():
+        assert [one.points for one in result.budgets] == [7] * 7
+
+
+@pytest.mark.parametrize("value", [None, 0.0, -1.0, float("nan"), float("inf")])
+def test_numbers_that_cannot_be_are_refused(value: float | None) -> None:
+    here = pl.int_range(pl.len()) == 3
+    for name in ("params", "tokens", "flops", "loss"):
+        spoilt = sweeps().with_columns(pl.when(here).then(value).otherwise(name).alias(name))
+        with pytest.raises(FitError, match=f"{name} has values that are not positive numbers"):
+            isoflop(spoilt)
+    with pytest.raises(FitError, match="no run that may be used"):
+        isoflop(sweeps().head(0))
 
 
 def test_what_is_not_known_is_refused() -> None:

@@ -117,13 +117,14 @@ def test_lists_count_in_the_fingerprint() -> None:
     assert observe(LAWS["multi-power"], nudged).fingerprint != first
 
 
-def test_a_raw_input_may_be_zero_or_the_same_throughout() -> None:
-    table = annealed().with_columns(annealing=pl.lit(0.0))
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_an_area_may_be_zero_below_zero_and_the_same_throughout(value: float) -> None:
+    table = annealed().with_columns(annealing=pl.lit(value))
     observed = observe(LAWS["annealing"], table)
-    assert (observed.inputs[1] == 0).all()
-    assert observed.ranges["annealing"] == (0.0, 0.0, 1)
-    with pytest.raises(FitError, match=r"row 1 \(run 0\): annealing is -1\.0"):
-        observe(LAWS["annealing"], table.with_columns(annealing=pl.lit(-1.0)))
+    assert (observed.inputs[1] == value).all()
+    assert observed.ranges["annealing"] == (value, value, 1)
+    with pytest.raises(FitError, match=r"row 1 \(run 0\): annealing is nan"):
+        observe(LAWS["annealing"], table.with_columns(annealing=pl.lit(float("nan"))))
 
 
 def test_the_response_is_the_laws_own() -> None:
@@ -141,7 +142,7 @@ def test_runs_weigh_alike_unless_they_are_told_apart() -> None:
     observed = observe(CHINCHILLA, ladder())
     assert (observed.weights == 1).all()
     assert (observed.error == 1).all()
-    assert observed.weights_of(raw=True) is observed.weights
+    assert observed.unit(raw=True) is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_weights_are_a_power_of_a_column(weights: str, power: float) -> None:
     flops = 6 * np.exp(observed.inputs[0] + observed.inputs[1])
     np.testing.assert_allclose(observed.weights, flops**power / (flops**power).mean(), rtol=1e-9)
     assert observed.weights.mean() == pytest.approx(1, rel=1e-12)
-    np.testing.assert_array_equal(observed.weights_of(raw=True), observed.weights)
+    assert observed.unit(raw=True) is None
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -191,8 +192,9 @@ def test_a_standard_deviation_is_one_of_the_response() -> None:
     relative = std / np.exp(observed.target)
     # Of logarithms the relative error counts, of losses the error itself.
     for raw, error in ((False, relative), (True, std)):
-        expected = error**-2 / (error**-2).mean()
-        np.testing.assert_allclose(observed.weights_of(raw), expected, rtol=1e-9)
+        expected = error * np.sqrt((error**-2).mean())
+        np.testing.assert_allclose(observed.unit(raw), expected, rtol=1e-9)
+    np.testing.assert_allclose(observed.weights, observed.unit(False) ** -2.0, rtol=1e-9)
     np.testing.assert_allclose(
         observed.error / observed.error[0], relative / relative[0], rtol=1e-12
     )

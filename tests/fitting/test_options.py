@@ -13,6 +13,7 @@ from ladders import alone, ladder
 
 from scalelab.errors import FitError, SpecError
 from scalelab.fitting import Fit, fit
+from scalelab.fitting.estimator import EstimatorName
 from scalelab.laws import Array
 
 DRAWS = 100
@@ -143,10 +144,24 @@ def test_known_errors_give_generalised_least_squares(raw: bool) -> None:
         return off / error / np.sqrt((error**-2).mean())
 
     same(found, scipys(residual, found))
-    assert found.estimator.weights == "1/std^2"
+    assert (found.estimator.weights, found.estimator.std) == ("", "std")
+    assert str(found.estimator).endswith("residuals, weights 1/std^2")
     # And not as in each other's terms.
     other = fit("chinchilla", table, estimator="least-squares", std="std", raw=not raw, draws=DRAWS)
     assert other.values["alpha"] != pytest.approx(found.values["alpha"], rel=1e-4)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_hubers_delta_is_one_number_of_standard_deviations(raw: bool) -> None:
+    table = uneven()
+    loss, measured = by_hand(table), table["loss"].to_numpy()
+    error = table["std"].to_numpy() / (1.0 if raw else measured)
+    error = error * np.sqrt((error**-2).mean())
+    found = fit("chinchilla", table, estimator="huber", std="std", raw=raw, draws=DRAWS)
+    x = found.theta
+    off = measured - loss(x) if raw else np.log(measured / loss(x))
+    expected = float(scipy.special.huber(1e-3, off / error).sum())
+    assert found.objective == pytest.approx(expected, rel=1e-9)
 
 
 def test_luck_is_drawn_as_large_as_it_is_said_to_be() -> None:
@@ -261,11 +276,24 @@ def test_options_take_the_place_of_noise_that_trunks_share() -> None:
     """Few trunks of several runs are weighed by their noise, unless they are weighed otherwise."""
     table = ladder(between=0.006).with_columns(std=pl.lit(0.01))
     assert fit("chinchilla", table, draws=DRAWS).estimator.name == "shared-noise"
+    assert fit("chinchilla", table, delta=1e-3, draws=DRAWS).estimator.name == "huber"
     for options in ({"raw": True}, {"above": 2.0}, {"weights": "flops"}, {"std": "std"}):
         found = fit("chinchilla", table, draws=DRAWS, **options)  # type: ignore[arg-type]
         assert found.estimator.name == "huber"
         with pytest.raises(SpecError, match="shared-noise weighs log-loss residuals by their nois"):
             fit("chinchilla", table, estimator="shared-noise", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("estimator", ["least-squares", "shared-noise"])
+def test_delta_is_hubers_alone(estimator: EstimatorName) -> None:
+    with pytest.raises(SpecError, match=f"{estimator} has no delta, which is of Huber's function"):
+        fit("chinchilla", ladder(), estimator=estimator, delta=0.01)
+
+
+@pytest.mark.parametrize("estimator", ["least-squares", "huber"])
+def test_how_noise_falls_is_of_shared_noise_alone(estimator: EstimatorName) -> None:
+    with pytest.raises(SpecError, match=f"{estimator} has no falls, which is of shared-noise"):
+        fit("chinchilla", ladder(), estimator=estimator, falls=0.25)
 
 
 @pytest.mark.parametrize("above", [0.0, -1.0, float("nan"), float("inf")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -64,12 +65,48 @@ def test_of_a_linear_law_it_is_the_exact_interval_of_regression(seed: int, level
         assert (low, high) == pytest.approx((best[j] - half[j], best[j] + half[j]), rel=1e-5)
 
 
+def test_runs_of_one_trunk_are_not_independent() -> None:
+    """Of a linear law: the interval of regression, as much wider as the sandwich says."""
+    generator = np.random.default_rng(2)
+    N = np.repeat(np.geomspace(1e6, 1e9, 30), 4)
+    D = np.tile(np.geomspace(1e8, 1e9, 4), 30)
+    luck = np.repeat(0.02 * generator.normal(size=30), 4) + 0.005 * generator.normal(size=120)
+    table = pl.DataFrame({"params": N, "tokens": D, "loss": 30 * N**-0.1 * D**-0.05 * np.exp(luck)})
+    table = table.with_columns(trunk=pl.col("params").rank("dense").cast(pl.String))
+    together, alone = (
+        fit(
+            LINEAR,
+            table,
+            estimator="least-squares",
+            clusters=by,
+            profile=True,
+            draws=DRAWS,
+        ).profile
+        for by in ("trunk", "run")
+    )
+    design = np.column_stack([np.ones(120), -np.log(N), -np.log(D)])
+    best, squares, _, _ = np.linalg.lstsq(design, np.log(table["loss"].to_numpy()), rcond=None)
+    residual = np.log(table["loss"].to_numpy()) - design @ best
+    inverse = np.linalg.inv(design.T @ design)
+    moves = inverse @ design.T * residual
+    shared = (moves.reshape(3, 30, 4).sum(axis=2) ** 2).sum(axis=1) * 30 / 27
+    effect = np.maximum(1, shared / ((moves**2).sum(axis=1) * 120 / 117))
+    errors = np.sqrt(np.diag(inverse) * squares[0] / 117 * effect)
+    half = scipy.stats.t.ppf(0.95, 27) * errors
+    for j, name in enumerate(("K", "a", "b")):
+        low, high = np.log(together[name]) if name == "K" else together[name]
+        assert (low, high) == pytest.approx((best[j] - half[j], best[j] + half[j]), rel=1e-5)
+    # Sizes differ between trunks, data within them.
+    wider = {n: np.ptp(together[n]) / np.ptp(alone[n]) for n in ("a", "b")}
+    assert wider["a"] > 1.5
+    assert wider["b"] == pytest.approx(1, abs=0.1)
+
+
 def test_huber_with_a_wide_delta_is_least_squares() -> None:
     table = planes(3)
-    squares, huber = (
-        fit(LINEAR, table, estimator=name, delta=10.0, profile=True, draws=DRAWS).profile
-        for name in ("least-squares", "huber")
-    )
+    options: dict[str, Any] = {"profile": True, "draws": DRAWS}
+    squares = fit(LINEAR, table, estimator="least-squares", **options).profile
+    huber = fit(LINEAR, table, estimator="huber", delta=10.0, **options).profile
     for name in LINEAR.names:
         assert huber[name] == pytest.approx(squares[name], rel=1e-4)
 

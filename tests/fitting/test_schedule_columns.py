@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -36,9 +38,12 @@ def schedules(steps: int) -> dict[str, Array]:
 
 
 def falls(lr: list[float] | Array) -> list[float]:
-    """How far the rate falls at each step after its peak; a rise is a negative fall."""
-    peak = int(np.argmax(lr))
-    return [lr[i - 1] - lr[i] if i > peak else 0.0 for i in range(len(lr))]
+    """How far the rate falls at each step from its first fall on; a rise is a negative fall."""
+    found, begun = [0.0], False
+    for before, after in pairwise(lr):
+        begun = begun or after < before
+        found.append(before - after if begun else 0.0)
+    return found
 
 
 # --- sums ---------------------------------------------------------------------------------------
@@ -137,6 +142,14 @@ def test_few_drops_are_kept_each() -> None:
     assert row["lr_levels"] == pytest.approx(lr[3::3], rel=1e-12)
 
 
+def test_falls_before_a_higher_second_peak_count() -> None:
+    """A second cycle may rise above the first, which has been annealing all the same."""
+    lr = np.array([0.5, 1.0, 0.2, 0.2, 1.5, 0.1])
+    (row,) = schedule_columns(lr, np.array([6]), 0.5).iter_rows(named=True)
+    assert row["lr_drops"] == pytest.approx([0.8, -1.3, 1.4])
+    assert row["annealing"] == pytest.approx(0.8 * 1.875 - 1.3 * 1.5 + 1.4)
+
+
 def test_a_rise_after_the_peak_is_a_drop_upwards() -> None:
     lr = np.array([1.0, 0.5, 0.5, 0.8, 0.1])
     (row,) = schedule_columns(lr, np.array([5])).iter_rows(named=True)
@@ -218,6 +231,19 @@ def test_no_steps_are_refused() -> None:
 def test_columns_are_numbers_and_lists_of_numbers() -> None:
     table = schedule_columns(schedules(1000)["cosine"], np.array([200, 1000]))
     assert table.dtypes == [pl.Float64, pl.Float64, *([pl.List(pl.Float64)] * 3)]
+
+
+def test_a_second_warm_up_takes_the_area_below_zero_and_is_fitted() -> None:
+    """S_2 has no sign of its own: equation 1 of Tissue et al. 2024 takes a rise off the area."""
+    rate = np.concatenate([np.full(500, 5e-4), np.full(500, 1e-4), np.full(1000, 1e-3)])
+    table = schedule_columns(rate, np.unique(np.geomspace(50, 2000, 40).astype(int)))
+    area = table["annealing"].to_numpy()
+    assert area.min() < -0.1 < 0.1 < area.max()
+    planted = {"L_0": 2.5, "A": 0.6, "alpha": 0.5, "C": 0.3}
+    law = get_law("annealing")
+    loss = law.loss(planted, lr_sum=table["lr_sum"].to_numpy(), annealing=area)
+    found = fit(law, table.with_columns(loss=loss), draws=100)
+    assert found.values == pytest.approx(planted, rel=1e-6)
 
 
 def test_curves_whose_area_is_below_zero_are_fitted() -> None:

@@ -337,6 +337,8 @@ def test_values_that_cannot_be_are_refused_by_row_and_run(case: Case, value: flo
     for column in (*flat(case), case.law.response):
         if value == 0 and column in case.law.raw:
             continue
+        if value == -3 and column in case.law.signed:
+            continue
         here = pl.int_range(pl.len()) == 4
         spoilt = table.with_columns(
             pl.when(here).then(pl.lit(value, dtype=pl.Float64)).otherwise(column).alias(column)

@@ -81,7 +81,10 @@ def test_text_is_arithmetic(text: str, name: str | None) -> None:
         assert one.predict(params=1e7).value == expected
 
 
-@pytest.mark.parametrize("text", ["L = E + A / N^alpha", "L=E + A / N^alpha", " l = E+A/N**alpha "])
+@pytest.mark.parametrize(
+    "text",
+    ["L = E + A / N^alpha", "L=E + A / N^alpha", "loss = E + A / N^alpha", " l = E+A/N**alpha "],
+)
 def test_the_left_side_may_be_written(text: str) -> None:
     assert custom_law(text).names == ("E", "A", "alpha")
 

@@ -101,6 +101,8 @@ def named_law(text: str, columns: Sequence[str] = (), over: str | None = None) -
     from scalelab.laws import custom_law, get_law
 
     if any(sign in text for sign in "+*/^("):
+        if over is not None:
+            raise SpecError(f"a formula names its own columns; leave out --over {over}.")
         return custom_law(text, inputs=columns)
     return get_law(text, over)
 

@@ -17,10 +17,9 @@ from scalelab.cli.common import (
 )
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from scalelab.fitting import Fit as Model
     from scalelab.laws import Law
+    from scalelab.table import RunTable
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Fit(TableOptions):
     """NAME=LOW:HIGH: parameters held inside bounds."""
     estimator: Literal["auto", "huber", "least-squares", "shared-noise"] = "auto"
     """What is minimised; auto is huber, or shared-noise for a ladder of few trunks."""
-    delta: float = 1e-3
-    """Of Huber's function."""
+    delta: float | None = None
+    """Of Huber's function (default 0.001)."""
     raw: bool = False
     """Residuals of the loss, not of its logarithm."""
     above: float = 1.0
@@ -50,7 +49,7 @@ class Fit(TableOptions):
     weights: str | None = None
     """A column, a power of one (flops^0.5), frontier(0.05), or a product: how much runs count."""
     std: str | None = None
-    """Column with the standard deviation of each loss; runs count as 1/std^2."""
+    """Column with the standard deviation of each loss: residuals count in units of it."""
     clusters: str = "auto"
     """Column whose equal values are not independent (auto: trunk where there is one, else run)."""
     intervals: Literal["auto", "pairs", "wild", "components"] = "auto"
@@ -73,7 +72,7 @@ class Fit(TableOptions):
     conventions: bool = False
     """Fit the same runs under every way to count N that the table allows, side by side."""
     out: str | None = None
-    """Write the fit as JSON, for `scalelab plan` and Fit.load."""
+    """Write the fit as JSON, for Fit.load."""
 
     def chosen_law(self, columns: Sequence[str] = ()) -> Law:
         """The law asked for, with what is held of it. columns: of the table, inputs by name."""
@@ -84,17 +83,9 @@ class Fit(TableOptions):
 
 def fit(command: Fit) -> int:
     """`scalelab fit`."""
-    from scalelab.fitting import at_best_batch, sweep_optima
-
     if command.conventions:
         return _by_convention(command)
-    table = command.table()
-    runs = table.finished
-    if command.critical_batch:
-        runs = at_best_batch(runs, numbers("critical-batch", command.critical_batch))
-    if command.sweep:
-        runs = sweep_optima(runs, command.sweep)
-    model = _fit(command, runs, table.conventions)
+    model = _fit(command, command.table())
     if command.out:
         model.save(command.out)
     if command.json:
@@ -104,11 +95,20 @@ def fit(command: Fit) -> int:
     return 0
 
 
-def _fit(command: Fit, runs: pl.DataFrame, conventions: dict[str, str]) -> Model:
+def _fit(command: Fit, table: RunTable) -> Model:
     from scalelab.errors import SpecError
-    from scalelab.fitting import checked, fit_auto
+    from scalelab.fitting import at_best_batch, checked, fit_auto, sweep_optima
     from scalelab.fitting import fit as fit_law
 
+    runs = table.finished
+    if command.critical_batch:
+        runs = at_best_batch(runs, numbers("critical-batch", command.critical_batch))
+    if command.sweep:
+        swept = runs
+        runs = sweep_optima(swept, command.sweep)
+        if left := swept.select("params", "tokens").n_unique() - len(runs):
+            why = "lowest at an end, or of fewer than three values"
+            print_lines([f"{left} sweeps of {command.sweep} left out: {why}"], error=True)
     shared: dict[str, Any] = {
         "clusters": command.clusters,
         "intervals": command.intervals,
@@ -116,7 +116,7 @@ def _fit(command: Fit, runs: pl.DataFrame, conventions: dict[str, str]) -> Model
         "draws": command.draws,
         "level": command.level,
         "seed": command.seed,
-        "conventions": conventions,
+        "conventions": table.conventions,
         "estimator": command.estimator,
         "delta": command.delta,
         "raw": command.raw,
@@ -144,6 +144,10 @@ def _by_convention(command: Fit) -> int:
     from scalelab.counting.recount import available
     from scalelab.errors import SpecError
 
+    if given := [name for name in ("out", "params", "flops") if getattr(command, name)]:
+        raise SpecError(
+            f"--conventions counts N in every way and writes no file; leave out --{given[0]}."
+        )
     names = available(command.table().frame)
     if not names:
         raise SpecError(
@@ -154,17 +158,19 @@ def _by_convention(command: Fit) -> int:
     found = {}
     for name in names:
         one = replace(command, params=name, flops="6N")
-        table = one.table()
-        found[name] = _fit(one, table.finished, table.conventions)
+        found[name] = _fit(one, one.table())
     if command.json:
         print_json({"conventions": {name: model.to_dict() for name, model in found.items()}})
         return 0
-    first = next(iter(found.values()))
-    shown = [p.name for p in first.law.parameters if p.prior] + list(first.derived)
-    lines = [f"{first.law.name}: {first.law.equation}", f"{'N counted':<16}"]
-    lines[-1] += "".join(f"{name:<26}" for name in shown)
+    # --law auto may take one law for one way to count and another for the next.
+    laws = {model.law.name: model.law for model in found.values()}
+    exponents = [p.name for law in laws.values() for p in law.parameters if p.exponent]
+    derived = [one.name for law in laws.values() for one in law.derived]
+    shown = dict.fromkeys([*exponents, *derived])
+    lines = [f"{law.name}: {law.equation}" for law in laws.values()]
+    lines.append(f"{'N counted':<16}" + "".join(f"{name:<26}" for name in shown))
     for name, model in found.items():
         both = {**model.parameters, **model.derived}
-        lines.append(f"{name:<16}" + "".join(f"{both[n]!s:<26}" for n in shown))
+        lines.append(f"{name:<16}" + "".join(f"{both.get(n, '-')!s:<26}" for n in shown))
     print_lines(lines)
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from scalelab.cli.common import TableOptions, print_json, print_lines
@@ -37,6 +37,9 @@ def isoflop(command: IsoFlop) -> int:
     if command.method == "envelope" and command.curves is None:
         raise SpecError("the envelope is that of learning curves; give them with --curves TABLE.")
     if command.optima:
+        sought = [f for f in fields(command) if f.name in ("method", "tolerance", "curves")]
+        if given := [f.name for f in sought if getattr(command, f.name) != f.default]:
+            raise SpecError(f"--optima are known, nothing is sought; leave out --{given[0]}.")
         known = optima(
             command.table(need_loss=False).finished, std=command.std, level=command.level
         )

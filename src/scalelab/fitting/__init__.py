@@ -6,8 +6,9 @@ from scalelab.fitting.backtest import backtest
 from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import Estimator
+from scalelab.fitting.growth import envelope, optima
 from scalelab.fitting.intervals import Intervals
-from scalelab.fitting.isoflop import IsoFlop, envelope, isoflop, optima
+from scalelab.fitting.isoflop import IsoFlop, isoflop
 from scalelab.fitting.result import Estimate, Fit, Prediction
 from scalelab.fitting.scores import Backtest, Candidate
 from scalelab.fitting.slices import SLICES

@@ -87,17 +87,15 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     used = model.estimator
     how: dict[str, Any] = {
         "estimator": used.name,
-        "delta": used.delta,
+        "delta": used.delta if used.name == "huber" else None,
         "raw": used.raw,
         "above": used.above,
+        "std": used.std or None,
         "falls": used.falls,
     }
-    weights = used.weights or None
-    if weights and weights.startswith("1/"):  # 1/std^2
-        how["std"], weights = weights[2:-2], None
-    candidate = Candidate(model.law, weights, how)
+    candidate = Candidate(model.law, used.weights or None, how)
     by = model.intervals.by
-    clusters = "auto" if by in ("run", "trunk") else by
+    clusters = "auto" if by == "trunk" else by  # below a cut one trunk may be left
     try:
         tested = backtest(runs, [candidate], draws=0, clusters=clusters)
     except FitError as error:

@@ -1,6 +1,6 @@
 """Which law predicts: each is fitted to the cheap runs and judged by the dear ones.
 
-A cut divides the runs by compute. Runs below it are fitted, runs up to `RATIO` times above it are
+A cut divides the runs by compute. Runs below it are fitted, runs up to `ratio` times above it are
 predicted, and the cut rolls down while enough is left to fit. In-sample error says little about
 this: .25% inside was 3.8% outside in published fits.
 """
@@ -17,7 +17,7 @@ from scalelab.errors import FitError, Notice, SpecError
 from scalelab.fitting.engine import fit
 from scalelab.fitting.estimator import choose_estimator, optimise
 from scalelab.fitting.observations import frontier_excess, observe, select
-from scalelab.fitting.result import RATIO
+from scalelab.fitting.result import RATIO, check_level
 from scalelab.fitting.scores import NEAR, Backtest, Candidate, Score
 from scalelab.laws import Array, Law, get_law
 
@@ -62,8 +62,7 @@ def backtest(
     """
     if not 1 < ratio < np.inf:
         raise SpecError(f"ratio is {ratio}; runs are predicted above the cut, so more than 1.")
-    if not 0 < level < 1:
-        raise SpecError(f"level is {level}; it is a probability such as .9.")
+    check_level(level)
     runs, _ = select(with_flops(table))
     candidates = [c if isinstance(c, Candidate) else Candidate(_law(c)) for c in laws]
     if not candidates:
@@ -95,7 +94,7 @@ def backtest(
         scores.items(), key=lambda item: np.nan_to_num(item[1].mean_abs_rel_error, nan=np.inf)
     )
     used = tuple(cut for cut, kept in zip(places, compared, strict=True) if kept)
-    return Backtest(dict(ordered), used, notices)
+    return Backtest(dict(ordered), used, ratio, notices)
 
 
 def with_flops(table: pl.DataFrame) -> pl.DataFrame:
@@ -291,7 +290,7 @@ def _optimum(
     how = dict(candidate.how)
     std, name = how.pop("std", None), how.pop("estimator", "auto")
     observed = observe(candidate.law, runs, clusters, candidate.weights, std)
-    estimator = choose_estimator(name, observed, weights=candidate.weights or std or "", **how)
+    estimator = choose_estimator(name, observed, weights=candidate.weights, std=std, **how)
     return observed, optimise(observed, estimator, thin=4)
 
 

@@ -31,8 +31,8 @@ class Components:
     """The posterior of the two standard deviations, for a law linearised at its fit.
 
     ratios: between / within, (g,). probability: of each, (g,). scatter: residual sum of squares
-    at each in units of within^2, (g,). freedom: runs minus parameters. shared: whether any trunk
-    has more than one run; without, the two cannot be told apart and between is 0.
+    at each in units of within^2, (g,). freedom: runs minus parameters. Where no trunk has more than
+    one run the two cannot be told apart: the one ratio is then 0.
     """
 
     ratios: Array

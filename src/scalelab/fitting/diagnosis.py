@@ -9,10 +9,11 @@ from itertools import combinations
 import numpy as np
 
 from scalelab.errors import Notice
-from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum, batch
+from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum
+from scalelab.fitting.influence import influence
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.objective import Whitening
-from scalelab.fitting.observations import HELD_OUT, Observations
+from scalelab.fitting.observations import HELD_OUT, Observations, frontier_excess
 from scalelab.laws import Array
 
 _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing left to check it
@@ -21,6 +22,9 @@ _SINGULAR = 1e8  # condition number at which draws around one optimum say nothin
 _MOVES = 100.0  # times worse known for not knowing the others: part of a flat direction (assumed)
 _WIDE = 4.0  # high / low of an exponent's interval that says nothing (assumed)
 _OUTLIER = 5.0  # robust standard deviations (assumed)
+_UNSAID = 2.0  # scatter over that said, root of a reduced chi-square of 4 (assumed)
+_BEATEN = 0.02  # log loss above a cheaper run that is more than luck (assumed)
+_MANY = 0.25  # share of such runs that is no frontier any more (assumed)
 _FELT = 0.3  # root of a run's weight over the heaviest's, below which it is not judged (assumed)
 _PATTERN = 8.0  # F of a pattern in the residuals (assumed; chance gives 4 once in 500)
 _MOST_RUNS = 20_000  # beyond, single runs decide nothing
@@ -58,8 +62,10 @@ def diagnose(
     condition, flat = _condition(observed, optimum)
     notices = (
         *_data(observed, intervals),
+        *_ignored(observed),
+        *_std(observed, optimum, estimator),
         *_search(observed, optimum),
-        *_identified(condition, flat, exponents),
+        *_identified(observed, condition, flat, exponents),
         *_outliers(observed, optimum),
         *_influence(observed, optimum, estimator, exponents),
         *_misfit(observed, optimum),
@@ -92,7 +98,10 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
             )
     flat = [i for i, name in enumerate(observed.law.inputs) if name in observed.ranges]
     for one, two in combinations(flat, 2):
-        correlation = np.corrcoef(observed.inputs[one], observed.inputs[two])[0, 1]
+        x, y = observed.inputs[one], observed.inputs[two]
+        if min(np.ptp(x), np.ptp(y)) == 0:  # nothing anneals along a constant schedule
+            continue
+        correlation = np.corrcoef(x, y)[0, 1]
         if abs(correlation) > _TOGETHER:
             first, second = observed.law.inputs[one], observed.law.inputs[two]
             # Seen with D = 20 N: N_opt's exponent came out as .983 +- .0003 where it was .5.
@@ -121,6 +130,48 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
         )
 
 
+def _ignored(observed: Observations) -> Iterator[Notice]:
+    law = observed.law
+    inputs = " and ".join(law.inputs)
+    if observed.ignored:
+        shown = " and ".join(
+            f"{name} ({low:.3g} to {high:.3g})" for name, (low, high) in observed.ignored.items()
+        )
+        names = " and ".join(observed.ignored)
+        yield Notice(
+            "column-ignored",
+            f"law {law.name} is over {inputs} alone, and these runs differ in {shown} as well. "
+            f"What {names} does counts as noise or, as far as it goes with {inputs}, as what "
+            f"{inputs} does. Fit a law of all of them, or the runs of one {names} (--where).",
+        )
+    if law.response == "loss" and law.inputs in (("flops",), ("flops_min",)):
+        excess = frontier_excess(np.exp(observed.inputs[0]), np.exp(observed.target))
+        share = float((excess > _BEATEN).mean())
+        if share > _MANY:
+            yield Notice(
+                "off-frontier",
+                f"{share:.0%} of the runs lose more than {_BEATEN:.0%} to a run of no more "
+                f"compute: a law over {law.inputs[0]} alone is that of the best run at each "
+                "compute, and through all runs it is no law. Fit the best ones, or a law of params "
+                "and tokens.",
+            )
+
+
+def _std(observed: Observations, optimum: Optimum, estimator: Estimator) -> Iterator[Notice]:
+    if observed.std is None:
+        return
+    between, within = optimum.noise.estimate
+    ratio = float(np.hypot(between, within) / np.exp(np.log(observed.std).mean()))
+    if ratio > _UNSAID:
+        yield Notice(
+            "std-too-small",
+            f"the runs scatter {ratio:.2g} times as far about the law as {estimator.std} says "
+            f"(reduced chi-square {ratio**2:.2g}): it leaves out what differs from run to run, or "
+            "the law does not describe the runs. Intervals come from the scatter, the weights from "
+            f"{estimator.std}: give the spread over seeds, or leave it out.",
+        )
+
+
 def _search(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
     if optimum.agreeing < optimum.starts / 2:
         yield Notice(
@@ -128,6 +179,12 @@ def _search(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
             f"{optimum.agreeing} of {optimum.starts} starts ended at the best objective; the "
             "others stopped at worse ones. The best is kept, but the runs allow other "
             "explanations: look at the intervals.",
+        )
+    if not optimum.converged:
+        yield Notice(
+            "not-converged",
+            "the search ended while the objective still fell: the values are not yet those of its "
+            "minimum. Hold a parameter (--fix), or narrow its bounds.",
         )
     low, high = observed.law.bounds
     for j, parameter in enumerate(observed.law.parameters):
@@ -142,7 +199,10 @@ def _search(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
 
 
 def _identified(
-    condition: float, flat: tuple[str, ...], exponents: Mapping[str, Array]
+    observed: Observations,
+    condition: float,
+    flat: tuple[str, ...],
+    exponents: Mapping[str, Array],
 ) -> Iterator[Notice]:
     if condition > _FLAT:
         yield Notice(
@@ -150,7 +210,9 @@ def _identified(
             f"condition number {condition:.1e}: {', '.join(flat)} can move together and hardly "
             "change the fit. Predictions inside the data hold, these values do not.",
         )
-    wide = [name for name, (low, high) in exponents.items() if not high < _WIDE * low]
+    # An exponent of either sign may be known, and be nothing.
+    signed = {p.name for p in observed.law.parameters if p.low < 0}
+    wide = [n for n, (low, high) in exponents.items() if n not in signed and not high < _WIDE * low]
     if wide:
         shown = ", ".join(f"{n} {exponents[n][0]:.2g} to {exponents[n][1]:.2g}" for n in wide)
         yield Notice(
@@ -177,7 +239,7 @@ def _condition(observed: Observations, optimum: Optimum) -> tuple[float, tuple[s
     whole = np.linalg.norm(rows, axis=1, keepdims=True)
     parameters = [observed.law.parameters[j] for j in free]
     scales = np.array([p.log for p in parameters])
-    shaped = np.array([not p.log and (p.prior is not None or bool(p.grid)) for p in parameters])
+    shaped = np.array([p.exponent for p in parameters])
     if scales.any() and shaped.any():  # in other units of the inputs these move with the scales
         basis = np.linalg.svd(rows[scales], full_matrices=False)[2]
         rows = np.where(shaped[:, None], rows - (rows @ basis.T) @ basis, rows)
@@ -214,34 +276,18 @@ def _outliers(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
 def _influence(
     observed: Observations, optimum: Optimum, estimator: Estimator, exponents: Mapping[str, Array]
 ) -> Iterator[Notice]:
-    """Runs without which an exponent would move by more than half its interval.
-
-    One Newton step from the optimum without the run (Cook 1977, as for generalised linear models).
-    """
-    names = [name for name, (low, high) in exponents.items() if 0 < high - low < np.inf]
-    if not names or optimum.whitened is not None or len(observed.target) > _MOST_RUNS:
+    """Runs without which an exponent would move by more than half its interval."""
+    if optimum.whitened is not None or len(observed.target) > _MOST_RUNS:
         return
-    target = np.broadcast_to(observed.target, (1, len(observed.target)))
-    objective = batch(observed, estimator, target)
-    here = objective.evaluate(optimum.theta[None])
-    low, high = observed.law.bounds
-    free = (optimum.theta > low) & (optimum.theta < high)
-    residual, slopes = objective.residuals(optimum.theta[None])
-    pull = np.clip(residual[0], -objective.delta, objective.delta) * observed.weights
-    gradients = (slopes[0] * pull)[free]  # of each run's part of the objective
-    # Between Gauss-Newton and its majorant: with a small delta hardly a run bends the objective.
-    bend = (0.5 * (here.curvature[0] + here.majorant[0]))[np.ix_(free, free)]
-    scale = 1 / np.sqrt(np.maximum(np.diag(bend), 1e-300))
-    inverse = np.linalg.pinv(bend * scale[:, None] * scale, rcond=1e-10, hermitian=True)
-    moves = -(scale[:, None] * (inverse @ (scale[:, None] * gradients)))
-    place = {observed.law.names[j]: i for i, j in enumerate(np.flatnonzero(free))}
+    moves = dict(zip(observed.law.names, influence(observed, estimator, optimum), strict=True))
     found = []
-    for name in names:
-        if name not in place:
-            continue
-        half = float(exponents[name][1] - exponents[name][0]) / 2
-        for i in np.flatnonzero(np.abs(moves[place[name]]) > half):
-            found.append((abs(moves[place[name], i]) / half, name, i, moves[place[name], i]))
+    for name, (low, high) in exponents.items():
+        half = float(high - low) / 2
+        if 0 < half < np.inf:
+            found += [
+                (abs(moves[name][i]) / half, name, i, -moves[name][i])
+                for i in np.flatnonzero(np.abs(moves[name]) > half)
+            ]
     if found:
         shown = ", ".join(
             f"{name} {move:+.3f} without {observed.names[i]}"

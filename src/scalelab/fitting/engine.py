@@ -13,7 +13,7 @@ from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
 from scalelab.fitting.intervals import Method, choose_intervals, draw
 from scalelab.fitting.observations import observe
 from scalelab.fitting.profile import profile as profiled
-from scalelab.fitting.result import Fit
+from scalelab.fitting.result import Fit, check_level
 from scalelab.laws import Law, get_law
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def fit(
     table: pl.DataFrame,
     *,
     estimator: EstimatorName = "auto",
-    delta: float = 1e-3,
+    delta: float | None = None,
     raw: bool = False,
     above: float = 1.0,
     weights: str | None = None,
@@ -46,15 +46,17 @@ def fit(
 
     What is minimised:
 
-    - estimator: ``huber``, the sum of Huber(delta) of log-loss residuals; ``least-squares``;
-      ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than 20 clusters with
-      several runs each, as in a ladder of trunks, else huber.
+    - estimator: ``huber``, the sum of Huber(delta) of log-loss residuals, delta .001 unless given;
+      ``least-squares``; ``shared-noise`` (see `Estimator`); ``auto`` is shared-noise for fewer than
+      20 clusters with several runs each, as in a ladder of trunks, else huber, and huber where
+      delta or one of the next three is given.
     - raw: residuals of the loss, not of its logarithm. above: penalty of a run above the law over
       that of one below.
     - weights: a column, a power of one (``flops^0.5``), ``frontier(S)``, which is exp(-excess / S)
       with the log loss above the best run of no more compute, or a product of these: how much each
-      run counts. std: a column with the standard deviation of each loss, by which runs count as
-      1/std^2. falls: of shared-noise: noise falls with size as N^-falls.
+      run counts. std: a column with the standard deviation of each loss, by which residuals are
+      divided, so that least squares weighs runs by 1/std^2 and Huber's delta is the same number of
+      standard deviations for all. falls: of shared-noise: noise falls with size as N^-falls.
 
     What the intervals are:
 
@@ -69,11 +71,11 @@ def fit(
     conventions: how each input was counted, recorded with the fit.
 
     Returns the Fit; its `diagnosis` holds what to know before it is trusted. Raises FitError when
-    the runs cannot be fitted by that law, and SpecError for an option that does not exist.
+    the runs cannot be fitted by that law, and SpecError for an option that does not exist or that
+    the estimator has no use for.
     """
     law = get_law(law) if isinstance(law, str) else law
-    if not 0 < level < 1:
-        raise SpecError(f"level is {level}; it is a probability such as .9.")
+    check_level(level)
     if seed < 0:
         raise SpecError(f"seed is {seed}; a whole number of at least 0 is expected.")
     observed = observe(law, table, clusters, weights, std)
@@ -83,14 +85,15 @@ def fit(
         delta=delta,
         raw=raw,
         above=above,
-        weights=weights or (f"1/{std}^2" if std else ""),
+        weights=weights,
+        std=std,
         falls=falls,
     )
     optimum = optimise(observed, how)
     method = choose_intervals(intervals, draws, observed, how, optimum)
     drawn = draw(observed, how, optimum, method, np.random.default_rng([seed, 0]))
     ends = np.quantile(drawn.theta, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.prior}
+    exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.exponent}
     return Fit(
         law=law,
         theta=optimum.theta,

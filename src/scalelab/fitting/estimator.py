@@ -16,6 +16,8 @@ from scalelab.laws import Array, starts_of
 
 EstimatorName = Literal["auto", "huber", "least-squares", "shared-noise"]
 
+DELTA = 1e-3
+"""Of Huber's function, in log loss (Hoffmann et al. 2022, section 3.3)."""
 _FAR = 5.0  # robust spreads beyond which a run says nothing of the noise (assumed)
 FEW_CLUSTERS = 20
 """Below this many trunks the bootstrap of pairs covered too little, or had no answer at all
@@ -32,17 +34,23 @@ class Estimator:
     the law's weak prior on its exponents.
 
     raw: residuals of the loss in nats, not of its logarithm. above: the penalty of a run that lies
-    above the law over that of one below it. weights: how runs were weighed, in words.
+    above the law over that of one below it. weights, std: what runs were weighed by, see `fit`.
     falls: of shared-noise: the standard deviations of the noise fall with the size of the model as
     N^-falls up to the largest size fitted, to which they refer.
     """
 
     name: Literal["huber", "least-squares", "shared-noise"] = "huber"
-    delta: float = 1e-3
+    delta: float = DELTA
     falls: float = 0.0
     raw: bool = False
     above: float = 1.0
     weights: str = ""
+    std: str = ""
+
+    @property
+    def weighting(self) -> str:
+        """How runs are weighed, in words; empty where all count alike."""
+        return weighting(self.weights, self.std)
 
     def spread(self, relative_size: Array) -> Array:
         """Noise relative to that of the largest size, for N over the largest N."""
@@ -59,28 +67,41 @@ class Estimator:
         }[self.name]
         if self.above != 1:
             words += f", {self.above:g} times as much above the law as below"
-        return words + (f", weights {self.weights}" if self.weights else "")
+        return words + (f", weights {self.weighting}" if self.weighting else "")
+
+
+def weighting(weights: str | None, std: str | None) -> str:
+    """How runs are weighed, in words; empty where all count alike."""
+    return f"1/{std}^2" if std else weights or ""
 
 
 def choose_estimator(
     name: EstimatorName,
     observed: Observations,
     *,
-    delta: float = 1e-3,
+    delta: float | None = None,
     raw: bool = False,
     above: float = 1.0,
-    weights: str = "",
+    weights: str | None = None,
+    std: str | None = None,
     falls: float = 0.0,
 ) -> Estimator:
-    """The estimator of that name; ``auto``: shared-noise for few clusters of several runs."""
-    if not delta > 0:
+    """The estimator of that name; ``auto``: shared-noise for few clusters of several runs.
+
+    Raises SpecError for an option that the estimator has no use for.
+    """
+    if delta is not None and not delta > 0:
         raise SpecError(f"delta of Huber's function is {delta}; it must be positive.")
     if not 0 < above < np.inf:
         raise SpecError(f"above is {above}; the penalty above the law over that below is positive.")
-    special = raw or above != 1 or weights
+    special = raw or above != 1 or weights or std
     if name == "shared-noise" and special:
         raise SpecError("shared-noise weighs log-loss residuals by their noise alone; take huber.")
-    if name == "auto" and special:
+    if name in ("least-squares", "shared-noise") and delta is not None:
+        raise SpecError(f"{name} has no delta, which is of Huber's function: leave it out.")
+    if name in ("huber", "least-squares") and falls:
+        raise SpecError(f"{name} has no falls, which is of shared-noise: leave it out.")
+    if name == "auto" and (special or delta is not None):
         name = "huber"
     if name == "auto":
         shared = observed.cluster_count < min(len(observed.target), FEW_CLUSTERS)
@@ -93,7 +114,7 @@ def choose_estimator(
         raise SpecError(f"falls is {falls}; noise falls with N as N^-falls, falls from 0 to 2.")
     if name != "shared-noise" or "params" not in observed.law.inputs:
         falls = 0.0
-    return Estimator(name, delta, falls, raw, above, weights)
+    return Estimator(name, delta or DELTA, falls, raw, above, weights or "", std or "")
 
 
 @dataclass(frozen=True)
@@ -101,15 +122,16 @@ class Optimum:
     """The best fit found: coordinates of the centred data (p,), with how it was found.
 
     value: of the objective. starts, agreeing: how many starts there were, how many ended at this
-    value. noise: posterior of between and within. whitened: the two that weight the residuals,
-    None where nothing is weighted. spread: (n,), the noise of each run in units of these. residual:
-    (n,) and jacobian: (p, n), not whitened.
+    value. converged: whether the best of them came to rest. noise: posterior of between and within.
+    whitened: the two that weight the residuals, None where nothing is weighted. spread: (n,), the
+    noise of each run in units of these. residual: (n,) and jacobian: (p, n), of the log loss.
     """
 
     theta: Array
     value: float
     starts: int
     agreeing: int
+    converged: bool
     noise: Components
     whitened: tuple[float, float] | None
     spread: Array
@@ -131,7 +153,8 @@ def batch(
     weights: (k, n), on top of the runs' own. noise: between and within, (k,) each, needed by
     shared-noise. generator: draws the centres of the prior, for draws of the posterior.
     """
-    own = observed.weights_of(estimator.raw)
+    unit = observed.unit(estimator.raw)
+    own = observed.weights if unit is None else np.ones(len(observed.target))
     prior = whitening = None
     if estimator.name == "shared-noise":
         assert noise is not None
@@ -145,6 +168,7 @@ def batch(
         weights=np.broadcast_to(own, target.shape) * (1 if weights is None else weights),
         delta=estimator.delta if estimator.name == "huber" else np.inf,
         raw=estimator.raw,
+        unit=unit,
         above=estimator.above,
         whitening=whitening,
         prior=prior,
@@ -242,7 +266,7 @@ def _noise(observed: Observations, estimator: Estimator, theta: Array) -> Compon
     low, high = observed.law.bounds
     free = (theta > low) & (theta < high)
     # Runs count in the noise as much as they count in the fit.
-    importance = 1.0 if observed.from_std else observed.weights
+    importance = observed.weights if observed.std is None else 1.0
     scale = np.sqrt(importance) / _spread(observed, estimator)
     residual = (observed.target - log_loss[0]) * scale
     if estimator.name == "huber":
@@ -276,6 +300,7 @@ def _optimum(
         value=float(found.value[0]),
         starts=starts,
         agreeing=agreeing,
+        converged=bool(found.converged[0]),
         noise=_noise(observed, estimator, theta),
         spread=_spread(observed, estimator),
         whitened=whitened,

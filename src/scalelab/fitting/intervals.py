@@ -67,7 +67,7 @@ def choose_intervals(
     """
     if method == "auto":
         enough = FEW_CLUSTERS
-        if _share_inside(estimator, optimum) > 0.5:
+        if _share_inside(observed, estimator, optimum) > 0.5:
             enough = max(enough, PER_PARAMETER * len(optimum.theta))
         method = "pairs" if observed.cluster_count >= enough else "components"
     if method not in ("pairs", "wild", "components"):
@@ -133,14 +133,17 @@ def _widening(observed: Observations, estimator: Estimator, optimum: Optimum) ->
     """
     clusters = observed.cluster_count
     spare = max(clusters - len(optimum.theta), 1)
-    inside = _share_inside(estimator, optimum)
+    inside = _share_inside(observed, estimator, optimum)
     return 1.0 + inside * (float(np.sqrt(clusters / spare)) - 1.0)
 
 
-def _share_inside(estimator: Estimator, optimum: Optimum) -> float:
+def _share_inside(observed: Observations, estimator: Estimator, optimum: Optimum) -> float:
     """Share of runs that the fit treats as least squares does."""
-    delta = estimator.delta if estimator.name == "huber" else np.inf
-    return float((np.abs(optimum.residual) <= delta).mean())
+    if estimator.name != "huber":
+        return 1.0
+    objective = batch(observed, estimator, observed.target[None])
+    residual, _ = objective.residuals(optimum.theta[None])
+    return float((np.abs(residual) <= estimator.delta).mean())
 
 
 def _resample(observed: Observations, count: int, generator: np.random.Generator) -> Array:
@@ -154,14 +157,19 @@ def _resample(observed: Observations, count: int, generator: np.random.Generator
 
 
 def _corrected(observed: Observations, optimum: Optimum) -> Array:
-    """Residuals freed of the pull of their own cluster on the fit: CR3, (I - H_gg)^-1 r_g."""
-    scale = np.linalg.norm(optimum.jacobian, axis=1, keepdims=True)
-    rows = optimum.jacobian / np.where(scale > 0, scale, 1.0)
+    """Residuals freed of the pull of their own cluster on the fit: CR3, (I - H_gg)^-1 r_g.
+
+    H is the hat matrix of the fit under its weights.
+    """
+    felt = np.sqrt(np.maximum(observed.weights, 1e-200))  # a run that counts nothing stays finite
+    rows = optimum.jacobian * felt
+    scale = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows / np.where(scale > 0, scale, 1.0)
     hat = np.linalg.pinv(rows) @ rows
     corrected = np.empty_like(optimum.residual)
     for cluster in range(observed.cluster_count):
         own = np.flatnonzero(observed.clusters == cluster)
         # A cluster that alone decides a parameter has leverage 1: the small ridge keeps it finite.
         left = (1 + 1e-3) * np.eye(len(own)) - hat[np.ix_(own, own)]
-        corrected[own] = np.linalg.solve(left, optimum.residual[own])
+        corrected[own] = np.linalg.solve(left, (optimum.residual * felt)[own]) / felt[own]
     return corrected

@@ -20,7 +20,7 @@ _CHUNK = 64  # draws at once: the diagonal of a small square is cheap
 
 def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) -> Estimate:
     """See `Fit.invert`."""
-    from scalelab.fitting.result import estimate
+    from scalelab.fitting.result import check_level, estimate
 
     law = fit.law
     free = [name for name in law.inputs if name not in inputs]
@@ -30,8 +30,7 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
             f"law {law.name} takes {' and '.join(law.inputs)}; to invert it, give all but one of "
             f"these (given: {', '.join(inputs) or 'none'})."
         )
-    if not 0 < level < 1:
-        raise SpecError(f"level is {level}; it is a probability such as .9.")
+    check_level(level)
     if not (np.isfinite(value) and value > 0):
         raise SpecError(f"{law.response} is {value}; a positive, finite number is expected.")
     low, high, _ = fit.ranges[free[0]]

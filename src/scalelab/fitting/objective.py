@@ -101,9 +101,9 @@ class Objective:
     """A batch of k fits of one law to the same n runs.
 
     inputs: log inputs, (n,) each. target: log loss (k, n). weights: (k, n). delta: of Huber's
-    function, infinite for least squares. raw: residuals of the loss, not of its logarithm. above:
-    the penalty of a run that lies above the law over that of one below. whitening, prior: absent
-    when None.
+    function, infinite for least squares. raw: residuals of the loss, not of its logarithm. unit:
+    (n,), what residuals are divided by. above: the penalty of a run that lies above the law over
+    that of one below. unit, whitening, prior: absent when None.
     """
 
     law: Law
@@ -112,14 +112,10 @@ class Objective:
     weights: Array
     delta: float
     raw: bool = False
+    unit: Array | None = None
     above: float = 1.0
     whitening: Whitening | None = None
     prior: Prior | None = None
-
-    @property
-    def size(self) -> int:
-        """How many fits are in the batch."""
-        return len(self.target)
 
     def take(self, keep: NDArray[np.intp] | slice) -> Objective:
         """The fits `keep` of the batch."""
@@ -132,17 +128,29 @@ class Objective:
         )
 
     def residuals(self, theta: Array) -> tuple[Array, Array]:
-        """Whitened residuals (k, n) and derivatives of the whitened log loss (k, p, n)."""
+        """Residuals (k, n), and derivatives (k, p, n) of what is fitted, in units and whitened."""
         log_loss, jacobian = self.law.formula(theta, self.inputs)
         if self.raw:
             loss = np.exp(log_loss)
             residual, jacobian = np.exp(self.target) - loss, jacobian * loss[:, None]
         else:
             residual = self.target - log_loss
+        if self.unit is not None:
+            residual, jacobian = residual / self.unit, jacobian / self.unit
         if self.whitening is not None:
             residual = self.whitening.apply(residual)
             jacobian = self.whitening.apply(jacobian)
         return residual, jacobian
+
+    def weights_at(self, residual: Array) -> Array:
+        """Weights (k, n) at residuals (k, n): those above the law count `above` times as much."""
+        if self.above == 1:
+            return self.weights
+        return np.where(residual > 0, self.above * self.weights, self.weights)
+
+    def pull(self, residual: Array) -> Array:
+        """How hard each run pulls at the law, (k, n): w rho'(z), Huber's psi with its weight."""
+        return self.weights_at(residual) * np.clip(residual, -self.delta, self.delta)
 
     def evaluate(self, theta: Array) -> Evaluation:
         """Value, gradient and two curvatures at theta (k, p)."""
@@ -156,9 +164,7 @@ class Objective:
 
     def _evaluate(self, theta: Array) -> Evaluation:
         residual, jacobian = self.residuals(theta)
-        weights = self.weights
-        if self.above != 1:
-            weights = np.where(residual > 0, self.above * weights, weights)
+        weights = self.weights_at(residual)
         outer = np.swapaxes(jacobian, 1, 2)
         if np.isinf(self.delta):
             pulled = weights * residual

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 HELD_OUT = "held out"
 """The reason for which a run that checks a fit is left out of it."""
 
+_COMPUTE = frozenset({"flops", "flops_min"})
+_TOLD_BY = {
+    "params": _COMPUTE | {"params", "n_layer", "d_model", "d_ff"},
+    "tokens": _COMPUTE | {"tokens", "unique_tokens", "examples", "steps", "steps_min", "lr_sum"},
+}
+"""Inputs from which a law can know the size of a model, and how long it was trained."""
+_VARIES = 1.1  # highest over lowest of an input that a law may not ignore (assumed)
 _ALIKE = 0.005  # relative difference of two values of an input that tell nothing apart (assumed)
 _ROW = "\0row"  # of the table, counted from 1: no column that a user names is in its way
 
@@ -28,11 +36,12 @@ class Observations:
     """What a fit sees.
 
     law: what is fitted. names: run ids, (n,). inputs: as `Law.formula` takes them. target: log of
-    the response. weights: (n,), mean 1, of residuals of the logarithm. error: (n,), the noise of
-    each run relative to the others'. clusters: (n,) number of each run's cluster. by: the column
-    that defines clusters. left_out: reason -> how many rows. ranges: input -> lowest, highest,
-    number of levels. fingerprint: SHA-256 of the rows fitted, in any order. rows: their columns.
-    from_std: whether the weights are 1 / std^2.
+    the response. weights: (n,), mean 1, of residuals of the logarithm. clusters: (n,) number of
+    each run's cluster. by: the column that defines clusters. left_out: reason -> how many rows.
+    ranges: input -> lowest, highest, number of levels. fingerprint: SHA-256 of the rows fitted, in
+    any order. rows: their columns. std: (n,), the standard deviation of the logarithm that each run
+    is said to have, None where nothing is said. ignored: N or D, where it varies and the law has no
+    input that tells of it -> lowest, highest.
     """
 
     law: Law
@@ -40,22 +49,31 @@ class Observations:
     inputs: tuple[Array, ...]
     target: Array
     weights: Array
-    error: Array
     clusters: NDArray[np.intp]
     by: str
     left_out: Mapping[str, int]
     ranges: Mapping[str, tuple[float, float, int]]
     fingerprint: str
     rows: Mapping[str, list[Any]]
-    from_std: bool = False
+    std: Array | None = None
+    ignored: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
-    def weights_of(self, raw: bool) -> Array:
-        """Weights of residuals of the logarithm, or of the response itself, mean 1."""
-        if not (raw and self.from_std):
-            return self.weights
+    @cached_property
+    def error(self) -> Array:
+        """The noise of each run relative to the others', (n,), of geometric mean 1."""
+        return np.ones(len(self.target)) if self.std is None else _relative(self.std)
+
+    def unit(self, raw: bool) -> Array | None:
+        """What residuals of the logarithm, or of the response itself, are divided by, (n,).
+
+        Their standard deviations up to a factor, so that the squares of the inverse, by which least
+        squares weighs runs, have mean 1; None where no standard deviations are given.
+        """
+        if self.std is None:
+            return None
         # The standard deviation of the response is that of its logarithm times the response.
-        found = self.weights * np.exp(-2 * (self.target - self.target.mean()))
-        return np.asarray(found / found.mean())
+        found = _relative(self.std * np.exp(self.target) if raw else self.std)
+        return np.asarray(found * np.sqrt((found**-2).mean()))
 
     @property
     def cluster_count(self) -> int:
@@ -107,14 +125,13 @@ def observe(
     kept = kept.sort([*flat, "run"])
     inputs = tuple(_values(kept[name], name in law.raw) for name in law.inputs)
     by, groups = _clusters(kept, clusters)
-    weight, error = _weights(law, kept, weights, std)
+    weight, said = _weights(law, kept, weights, std)
     return Observations(
         law=law,
         names=tuple(kept["run"]),
         inputs=inputs,
         target=np.log(kept[law.response].cast(pl.Float64).to_numpy()),
         weights=weight,
-        error=error,
         clusters=groups,
         by=by,
         left_out=left_out,
@@ -125,14 +142,27 @@ def observe(
         },
         fingerprint=_fingerprint(law, kept, groups),
         rows={name: kept[name].to_list() for name in ("run", *law.inputs, law.response)},
-        from_std=std is not None,
+        std=said,
+        ignored=_ignored(law, kept),
     )
+
+
+def _ignored(law: Law, kept: pl.DataFrame) -> dict[str, tuple[float, float]]:
+    """N and D, as far as they vary and none of the law's inputs tells of them."""
+    found = {}
+    for name, told in _TOLD_BY.items():
+        if law.response != "loss" or told & set(law.inputs) or name not in kept.columns:
+            continue
+        values = kept[name].cast(float, strict=False).drop_nulls().drop_nans().to_numpy()
+        if len(values) and values.max() > _VARIES * values.min():
+            found[name] = (float(values.min()), float(values.max()))
+    return found
 
 
 def _levels(column: pl.Series) -> int:
     """How many values there are, those within half a percent of their neighbour being one."""
-    values = np.unique(np.abs(column.cast(float).to_numpy()))
-    return 1 + int((np.diff(values) > _ALIKE * values[:-1]).sum())
+    values = np.unique(column.cast(float).to_numpy())
+    return 1 + int((np.diff(values) > _ALIKE * np.abs(values[:-1])).sum())
 
 
 def _values(column: pl.Series, raw: bool) -> Array:
@@ -151,23 +181,26 @@ def _values(column: pl.Series, raw: bool) -> Array:
 
 def _weights(
     law: Law, kept: pl.DataFrame, weights: str | None, std: str | None
-) -> tuple[Array, Array]:
-    """Of each run: its weight, mean 1, and its expected error relative to the others' (see fit)."""
-    one = np.ones(len(kept))
+) -> tuple[Array, Array | None]:
+    """Of each run: its weight, mean 1, and the standard deviation of its logarithm, where given."""
     if std is not None:
         if weights is not None:
             raise FitError("both weights and std are given; a run's weight comes from one of them.")
         # The error of a logarithm is the relative error.
-        error = _positive(kept, std) / _positive(kept, law.response)
-        error = error / np.exp(np.log(error).mean())
-        return error**-2 / (error**-2).mean(), error
+        said = _positive(kept, std) / _positive(kept, law.response)
+        error = _relative(said)
+        return error**-2 / (error**-2).mean(), said
     if weights is None:
-        return one, one
+        return np.ones(len(kept)), None
     logs = np.zeros(len(kept))
     for term in weights.replace("**", "^").split("*"):
         logs += _log_weight(law, kept, term.strip(), weights)
     found = np.exp(logs - logs.max())
-    return found / found.mean(), one
+    return found / found.mean(), None
+
+
+def _relative(std: Array) -> Array:
+    return np.asarray(std / np.exp(np.log(std).mean()))
 
 
 def _log_weight(law: Law, kept: pl.DataFrame, term: str, weights: str) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalelab.fitting.estimator import Estimator, Optimum, batch
+from scalelab.fitting.influence import design_effect
 from scalelab.fitting.objective import Objective
 from scalelab.fitting.observations import Observations
 from scalelab.fitting.solver import minimise
@@ -22,11 +23,13 @@ _STEPS = np.array([0.5, 1, 1.5, 2, 3, 4, 6, 9, 14, 22, 35, 60, 110, 200, 400, 10
 def profile(
     observed: Observations, estimator: Estimator, optimum: Optimum, level: float
 ) -> dict[str, tuple[float, float]]:
-    """Low and high end of each parameter's value; an end is a bound's infinity where none is found.
+    """Low and high end of each parameter's value; where none is found the end is that of the law.
 
     The objective may rise by half t^2 s^2, with Student's t at `level` and the scale s^2 of the
     residuals: for Huber's function mean(psi^2) / mean(psi'), for least squares the variance (the
-    robust likelihood-ratio test: Hampel et al. 1986, section 7.2).
+    robust likelihood-ratio test: Hampel et al. 1986, section 7.2). Where runs of a cluster are not
+    independent it may rise as many times more as they widen the parameter's variance (Rotnitzky and
+    Jewell 1990), and t has the degrees of freedom of the clusters.
     """
     law = observed.law
     low, high = law.bounds
@@ -37,7 +40,7 @@ def profile(
         ends = []
         for side in (-1.0, 1.0):
             bound = high[j] if side > 0 else low[j]
-            end = _walk(observed, estimator, optimum, j, side, error[j], bound, allowed)
+            end = _walk(observed, estimator, optimum, j, side, error[j], bound, allowed[j])
             ends.append(bound if end is None else end)
         values = law.values(
             np.array([[*optimum.theta[:j], e, *optimum.theta[j + 1 :]] for e in ends])
@@ -99,28 +102,28 @@ def _objective(
 
 def _allowed_rise(
     observed: Observations, estimator: Estimator, optimum: Optimum, level: float
-) -> float:
+) -> Array:
+    """How far the objective may rise along each parameter's profile, (p,)."""
     from scipy.stats import t as student
 
     n, p = len(observed.target), len(optimum.theta)
     freedom = max(1, n - p)
-    quantile = float(student.ppf(0.5 + level / 2, freedom))
     if optimum.whitened is not None:  # residuals are in units of their own noise
-        return quantile**2 / 2
+        return np.full(p, float(student.ppf(0.5 + level / 2, freedom)) ** 2 / 2)
+    quantile = float(student.ppf(0.5 + level / 2, max(1, observed.cluster_count - p)))
     objective = _objective(observed, estimator, optimum, 1)
-    residual = objective.residuals(optimum.theta[None])[0][0]
-    weights = observed.weights
+    residual, _ = objective.residuals(optimum.theta[None])
+    weights, pull = objective.weights_at(residual)[0], objective.pull(residual)[0]
     delta = objective.delta
-    size = np.abs(residual)
-    pull = np.where(size <= delta, residual, delta * np.sign(residual))
+    size = np.abs(residual[0])
     # The share of runs within delta, mean(psi'), from as wide a band as its density is smooth in:
     # with delta far below the noise hardly any run is inside.
     band = (
         max(delta, 1.06 * 1.4826 * float(np.median(size)) * n**-0.2) if delta < np.inf else np.inf
     )
     share = float((weights * (size <= band)).mean()) * (delta / band if delta < np.inf else 1.0)
-    scale = (weights**2 * pull**2).sum() / freedom / max(share, 1e-300)
-    return float(quantile**2 / 2 * scale) + 1e-300
+    scale = (pull**2).sum() / freedom / max(share, 1e-300)
+    return design_effect(observed, estimator, optimum) * float(quantile**2 / 2 * scale) + 1e-300
 
 
 def _errors(observed: Observations, estimator: Estimator, optimum: Optimum) -> Array:

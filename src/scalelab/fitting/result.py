@@ -15,6 +15,7 @@ from scalelab.fitting.diagnosis import EXTRAPOLATION, Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
 from scalelab.laws import Array, Law
+from scalelab.units import finite, format_estimate
 
 RATIO = 8.0
 """How far beyond the runs fitted a back-test predicts, in compute."""
@@ -35,19 +36,12 @@ class Estimate:
 
     def __str__(self) -> str:
         """Rounded by its own interval."""
-        from scalelab.units import format_estimate
-
         return format_estimate(self.value, self.low, self.high)
 
     def to_dict(self) -> dict[str, float | None]:
         """For JSON: value, low, high, level and stderr; what is not finite is None."""
-        return {
-            "value": _finite(self.value),
-            "low": _finite(self.low),
-            "high": _finite(self.high),
-            "level": self.level,
-            "stderr": _finite(self.stderr),
-        }
+        found: dict[str, float | None] = finite(vars(self))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,10 +136,12 @@ class Fit:
     @cached_property
     def _unidentified(self) -> frozenset[str]:
         """Parameters about which the runs say nothing, whatever a bootstrap of them says."""
-        exponents = [p for p in self.law.parameters if p.prior is not None]
-        codes = {notice.code for notice in self.diagnosis.warnings}
-        few = any(levels < 3 for _, _, levels in self.ranges.values())
-        if "collinear" in codes or few:
+        collinear = any(notice.code == "collinear" for notice in self.diagnosis.warnings)
+        curved = (levels for name, (*_, levels) in self.ranges.items() if name not in self.law.raw)
+        few = min(curved, default=3) < 3
+        # Two levels do fix a straight line in the logarithm, such as that of the best rate.
+        exponents = [p for p in self.law.parameters if p.prior or (p.exponent and not few)]
+        if collinear or few:
             # A scale has the units of its exponent: without one the other means nothing.
             scales = (p for p in self.law.parameters if p.log and exponents)
             return frozenset(p.name for p in (*exponents, *scales)) | {*self.diagnosis.lost}
@@ -186,17 +182,18 @@ class Fit:
         return found
 
     def predict(
-        self, *, level: float = 0.9, new_run: bool = False, **inputs: Array | float
+        self, *, level: float | None = None, new_run: bool = False, **inputs: Array | float
     ) -> Prediction:
         """Loss at the inputs, with an interval.
 
         inputs: one for each of the law's (``params=..., tokens=...``), positive, of shapes that
-        broadcast. level: of the interval. new_run: False for the mean loss of such runs, True for
-        the loss of one new run, whose own luck (estimated from the runs fitted, as both what a
-        trunk shares and what a branch adds) is then included. Raises SpecError for other inputs.
+        broadcast. level: of the interval, the fit's own unless given. new_run: False for the mean
+        loss of such runs, True for the loss of one new run, whose own luck (estimated from the runs
+        fitted, as both what a trunk shares and what a branch adds) is then included. Raises
+        SpecError for other inputs.
         """
-        if not 0 < level < 1:
-            raise SpecError(f"level is {level}; it is a probability such as .9.")
+        level = self.level if level is None else level
+        check_level(level)
         logs, shape = self.law.log_inputs(inputs)
         with np.errstate(all="ignore"):  # a law may end where it is asked
             value = self.law.log_value(self.theta[None], logs)[0]
@@ -234,16 +231,17 @@ class Fit:
             return None
         return np.asarray(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
 
-    def invert(self, value: float, *, level: float = 0.9, **inputs: float) -> Estimate:
+    def invert(self, value: float, *, level: float | None = None, **inputs: float) -> Estimate:
         """The one input not given at which the law gives `value`, with an interval.
 
         For example ``fit.invert(2.5, tokens=1e11)`` is the size that 100 billion tokens train to
-        2.5 nats. An end is infinite where the law does not reach the value. Raises SpecError
-        unless exactly one input is left out, or when the law itself never reaches the value.
+        2.5 nats. level: of the interval, the fit's own unless given. An end is infinite where the
+        law does not reach the value. Raises SpecError unless exactly one input is left out, or when
+        the law itself never reaches the value.
         """
         from scalelab.fitting.inversion import invert
 
-        return invert(self, value, level, inputs)
+        return invert(self, value, self.level if level is None else level, inputs)
 
     def plot(self) -> Any:
         """An Altair chart: runs, the law with its interval, and the residuals."""
@@ -286,16 +284,13 @@ class Fit:
         return {
             "law": self.law.name,
             "parameters": {name: one.to_dict() for name, one in self.parameters.items()},
-            "objective": _finite(self.objective),
+            "objective": finite(self.objective),
             "runs": self.runs,
             "diagnosis": {
                 "starts": self.diagnosis.starts,
                 "starts_agreeing": self.diagnosis.starts_agreeing,
-                "condition_number": _finite(self.diagnosis.condition_number),
-                "warnings": [
-                    {"code": notice.code, "message": notice.message}
-                    for notice in self.diagnosis.warnings
-                ],
+                "condition_number": finite(self.diagnosis.condition_number),
+                "warnings": [notice.to_dict() for notice in self.diagnosis.warnings],
             },
             "derived": {name: one.to_dict() for name, one in self.derived.items()},
             "conventions": dict(self.conventions),
@@ -328,5 +323,7 @@ def estimate(value: float, draws: Array, level: float) -> Estimate:
     return Estimate(value, low, high, level, (plus - minus) / 2 if np.isfinite(plus) else plus)
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def check_level(level: float) -> None:
+    """Raise SpecError for what is no level of an interval."""
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; it is a probability such as .9.")

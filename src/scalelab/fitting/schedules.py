@@ -30,8 +30,10 @@ def schedule_columns(
     lr: learning rate of every step from the first, (T,). steps: counted from 1, (n,).
 
     Returns the columns lr_sum (S_1, the sum of rates so far), annealing (S_2 of Tissue et al.
-    2024), lr_drops, lr_levels and lr_sum_after (lists: the falls of the rate after its peak so far,
-    the rate after each, and the sum of rates from each fall on; Luo et al. 2025).
+    2024), lr_drops, lr_levels and lr_sum_after (lists: the falls of the rate so far, the rate after
+    each, and the sum of rates from each fall on; Luo et al. 2025). What rises before the first fall
+    is warm-up, which is no annealing; a later rise is a negative fall, as in both papers' sums, and
+    can take S_2 below zero.
     """
     import polars as pl
 
@@ -46,9 +48,8 @@ def schedule_columns(
             f"steps run from {steps.min()} to {steps.max()}; the schedule has {len(lr)} steps."
         )
     sums = np.cumsum(lr)
-    peak = int(lr.argmax())
-    fall = np.zeros_like(lr)
-    fall[peak + 1 :] = lr[peak:-1] - lr[peak + 1 :]
+    fall = np.concatenate([[0.0], lr[:-1] - lr[1:]])
+    fall = np.where(np.maximum.accumulate(fall > 0), fall, 0.0)  # none before the first: warm-up
     columns: dict[str, list[float] | list[list[float]]] = {
         "lr_sum": list(sums[steps - 1]),
         "annealing": list(annealing_area(fall, momentum)[steps - 1]),

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalelab.errors import Notice
+from scalelab.fitting.estimator import weighting
 from scalelab.fitting.result import RATIO
 from scalelab.laws import Array, Law
+from scalelab.units import finite, format_flop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +36,7 @@ class Candidate:
     @property
     def weighting(self) -> str | None:
         """How runs are weighed, in words."""
-        std = self.how.get("std")
-        return f"1/{std}^2" if std else self.weights
+        return weighting(self.weights, self.how.get("std")) or None
 
     def __str__(self) -> str:
         """As people read it."""
@@ -100,25 +101,29 @@ class Score:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "mean_abs_rel_error": _finite(self.mean_abs_rel_error),
-            "bias": _finite(self.bias),
+            "mean_abs_rel_error": finite(self.mean_abs_rel_error),
+            "bias": finite(self.bias),
             "coverage": self.coverage,
             "level": self.level,
             "held_out": len(self.errors),
             "cuts": self.cuts,
             "weights": self.candidate.weighting,
             "failed": list(self.failed),
-            "aicc": _finite(self.aicc),
-            "leave_one_out_error": _finite(self.left_out),
+            "aicc": finite(self.aicc),
+            "leave_one_out_error": finite(self.left_out),
         }
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """Scores by name, best first. cuts: compute below which runs were fitted."""
+    """Scores by name, best first.
+
+    cuts: compute below which runs were fitted. ratio: how many times a cut runs were predicted to.
+    """
 
     scores: Mapping[str, Score]
     cuts: tuple[float, ...]
+    ratio: float = RATIO
     notices: tuple[Notice, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,16 +131,15 @@ class Backtest:
         return {
             "laws": {name: score.to_dict() for name, score in self.scores.items()},
             "cuts": list(self.cuts),
-            "warnings": [{"code": n.code, "message": n.message} for n in self.notices],
+            "ratio": self.ratio,
+            "warnings": [notice.to_dict() for notice in self.notices],
         }
 
     def summary(self) -> str:
         """For a person at a terminal."""
-        from scalelab.units import format_flop
-
         width = max(len(name) for name in self.scores)
         lines = [
-            "fitted below, predicted up to 8 times above: "
+            f"fitted below, predicted up to {self.ratio:g} times above: "
             + ", ".join(format_flop(cut) for cut in self.cuts),
             f"{'law':<{width}}  mean error     bias  in interval  runs  one size out      AICc",
         ]
@@ -154,7 +158,3 @@ class Backtest:
 
 def _shown(value: float, form: str) -> str:
     return format(value, form) if np.isfinite(value) else "-"
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

@@ -15,6 +15,7 @@ from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.result import Fit, Reach
 from scalelab.laws import LAWS, Law, Parameter, column_of, custom_law, get_law
+from scalelab.units import finite
 
 FORMAT = "scalelab.fit/2"
 
@@ -37,14 +38,14 @@ def save(fit: Fit, path: Path) -> Path:
         "intervals": vars(fit.intervals),
         "level": fit.level,
         "ranges": {name: list(values) for name, values in fit.ranges.items()},
-        "condition_number": _number(fit.diagnosis.condition_number),
+        "condition_number": finite(fit.diagnosis.condition_number),
         "lost": list(fit.diagnosis.lost),
         "fingerprint": fit.fingerprint,
         "seed": fit.seed,
         "draw_theta": fit.draw_theta.tolist(),
         "draw_noise": fit.draw_noise.tolist(),
         "rows": dict(fit.rows),
-        "profile": {n: [_number(e) for e in ends] for n, ends in fit.profile.items()},
+        "profile": {n: [finite(e) for e in ends] for n, ends in fit.profile.items()},
         "reach": None if fit.reach is None else vars(fit.reach),
     }
     _refuse_other(path)
@@ -167,7 +168,7 @@ def _law(name: str, state: dict[str, Any]) -> Law:
 
 def _restrictions(law: Law) -> dict[str, Any]:
     held = law.restrictions
-    bounds = {name: [_number(end) for end in ends] for name, ends in held.bounds.items()}
+    bounds = {name: [finite(end) for end in ends] for name, ends in held.bounds.items()}
     return {"fixed": dict(held.fixed), "tied": dict(held.tied), "bounds": bounds}
 
 
@@ -176,8 +177,8 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "meaning": parameter.meaning,
-        "low": _number(parameter.low),
-        "high": _number(parameter.high),
+        "low": finite(parameter.low),
+        "high": finite(parameter.high),
         "log": parameter.log,
         "prior": parameter.prior and list(parameter.prior),
         "open": parameter.open,
@@ -193,7 +194,3 @@ def _read_parameter(row: dict[str, Any]) -> Parameter:
 def _ends(low: float | None, high: float | None) -> tuple[float, float]:
     """JSON has no infinity."""
     return -np.inf if low is None else low, np.inf if high is None else high
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from scalelab.fitting.result import RATIO
 from scalelab.units import format_number
 from scalelab.version import __version__
 
@@ -49,21 +50,21 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
 def _backtest(fit: Fit) -> list[tuple[str, str]]:
     """What the law said of dearer runs from cheaper ones, where that was tried."""
     laws = fit.backtest.get("laws", {})
-    name = fit.law.name + (f" weighted by {fit.estimator.weights}" if fit.estimator.weights else "")
+    by = fit.estimator.weighting
+    name = fit.law.name + (f" weighted by {by}" if by else "")
     mine = laws.get(name, next(iter(laws.values())) if len(laws) == 1 else None)
     if mine is None or mine["mean_abs_rel_error"] is None:
         return []
     text = (
         f"{mine['mean_abs_rel_error']:.2%} mean error, {mine['bias']:+.2%} bias on "
-        f"{mine['held_out']} runs up to 8 times dearer than those fitted"
+        f"{mine['held_out']} runs up to {RATIO:g} times dearer than those fitted"
     )
     if len(laws) > 1:
         text += f"; best near the frontier of {len(laws)} laws and weightings"
     found = [("back-test", text)]
     if fit.reach is not None:
-        found.append(
-            ("beyond", f"intervals add {fit.reach.error:.2%} of loss at 8 times the compute fitted")
-        )
+        added = f"{fit.reach.error:.2%} of loss at {RATIO:g} times the compute fitted"
+        found.append(("beyond", f"intervals add {added}"))
     return found
 
 

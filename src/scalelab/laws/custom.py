@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -251,10 +252,7 @@ def _slopes(law: Law, response_of: _Response, theta: Array, log_inputs: tuple[Ar
 
 def _parse(text: str) -> tuple[ast.expr, list[str]]:
     """The tree of a formula, and the names in it in order."""
-    body = text.replace("^", "**").strip()
-    body = (
-        body.split("=", 1)[1] if body.lower().startswith("l =") or body.startswith("L=") else body
-    )
+    body = re.sub(r"^\s*(l|loss)\s*=", "", text.replace("^", "**"), flags=re.IGNORECASE)
     try:
         tree = ast.parse(body.strip(), mode="eval").body
     except (SyntaxError, ValueError) as error:

@@ -79,4 +79,4 @@ CRITICAL_BATCH = Law(
         ),
     ),
 )
-"""The batch at which half of the most steps are saved, by the loss of the moment."""
+"""The batch at which reaching a loss takes twice the fewest steps, and twice the fewest tokens."""

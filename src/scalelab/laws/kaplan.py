@@ -9,7 +9,7 @@ import numpy as np
 
 from scalelab.laws.dual import Array
 from scalelab.laws.law import Derived, Law, Parameter, Preset
-from scalelab.laws.starts import non_negative
+from scalelab.laws.starts import above_zero, non_negative
 
 # Weak (assumed): nine exponents in ten of this form lie between .015 and .4.
 _PRIOR = (0.08, 1.0)
@@ -23,8 +23,7 @@ def _log_loss(p: SimpleNamespace, x: SimpleNamespace) -> Any:
 
 def _log_coefficients(rows: Array) -> Array:
     """Logs of the coefficients (g, 2) whose terms, relative to the loss, add up to 1."""
-    found = non_negative(rows, np.ones(rows.shape[:2]))
-    return np.asarray(np.log(np.maximum(found, 1e-9 * found.max(axis=1, keepdims=True) + 1e-300)))
+    return np.log(above_zero(non_negative(rows, np.ones(rows.shape[:2])), rows))
 
 
 def _starts(x: SimpleNamespace, log_loss: Array) -> Array:

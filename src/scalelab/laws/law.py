@@ -54,6 +54,12 @@ class Parameter:
         """The highest value that the law allows, wherever the search ends."""
         return np.inf if self.open else self.high
 
+    @property
+    def exponent(self) -> bool:
+        """Whether it is a number without a unit that bends the law, and no scale or floor."""
+        searched = bool(self.grid) and not callable(self.grid)
+        return not self.log and (self.prior is not None or searched)
+
 
 @dataclass(frozen=True)
 class Preset:

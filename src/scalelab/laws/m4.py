@@ -10,7 +10,7 @@ import numpy as np
 
 from scalelab.laws.dual import Array, Dual
 from scalelab.laws.law import Law, Parameter
-from scalelab.laws.power import SYMBOLS
+from scalelab.laws.power import symbol
 
 
 def _plain(value: Any) -> Any:
@@ -65,7 +65,7 @@ def m4(column: str = "params") -> Law:
 
     return Law(
         name="m4",
-        equation=f"(L - E) / (L_0 - L)^a = A / {SYMBOLS.get(column, column)}^alpha",
+        equation=f"(L - E) / (L_0 - L)^a = A / {symbol(column)}^alpha",
         inputs=(column,),
         parameters=(
             Parameter("E", "loss that is left at infinity", 0.0, np.inf),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.laws.law import Law, Parameter, Preset
+from scalelab.units import FLOP_PER_PF_DAY
 
 # Weak (assumed): nine exponents in ten lie between .04 and 1.
 _PRIOR = (0.2, 1.0)
@@ -16,7 +17,7 @@ GRID = (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.28, 0.35, 0.45, 0.6, 0.
 _SCALE = Parameter("A", "scale of the part that falls", 0.0, np.inf, log=True)
 _EXPONENT = Parameter("alpha", "exponent", 0.005, 3.0, prior=_PRIOR, open=True, grid=GRID)
 _FLOOR = Parameter("E", "loss that is left at infinity, nats per token", 0.0, np.inf)
-SYMBOLS = {
+_SYMBOLS = {
     "params": "N",
     "tokens": "D",
     "flops": "C",
@@ -37,17 +38,19 @@ def _preset(scale: float, exponent: float, what: str, name: str) -> Preset:
     )
 
 
-_PF_DAY = 8.64e19
 _KAPLAN_2020: Mapping[str, Preset] = {
     "params": _preset(8.8e13, 0.076, "equation 1.1, trained to convergence", "params"),
     "unique_tokens": _preset(5.4e13, 0.095, "equation 1.2, trained to early stopping", "tokens"),
-    "flops": _preset(1.6e7 * _PF_DAY, 0.057, "section 3.3, batch of 2^19 tokens", "flops"),
-    "flops_min": _preset(3.1e8 * _PF_DAY, 0.05, "equation 1.3, at the best batch", "flops-min"),
+    "flops": _preset(1.6e7 * FLOP_PER_PF_DAY, 0.057, "section 3.3, batch of 2^19 tokens", "flops"),
+    "flops_min": _preset(
+        3.1e8 * FLOP_PER_PF_DAY, 0.05, "equation 1.3, at the best batch", "flops-min"
+    ),
 }
 
 
-def _symbol(column: str) -> str:
-    return SYMBOLS.get(column, column)
+def symbol(column: str) -> str:
+    """What papers write for a column, or its name."""
+    return _SYMBOLS.get(column, column)
 
 
 def power(column: str = "params") -> Law:
@@ -59,7 +62,7 @@ def power(column: str = "params") -> Law:
 
     return Law(
         name="power",
-        equation=f"L = E + A / {_symbol(column)}^alpha",
+        equation=f"L = E + A / {symbol(column)}^alpha",
         inputs=(column,),
         parameters=(_FLOOR, _SCALE, _EXPONENT),
         log_response=log_loss,
@@ -78,7 +81,7 @@ def power_no_floor(column: str = "params") -> Law:
 
     return Law(
         name="power-no-floor",
-        equation=f"L = A / {_symbol(column)}^alpha",
+        equation=f"L = A / {symbol(column)}^alpha",
         inputs=(column,),
         parameters=(_SCALE, _EXPONENT),
         log_response=log_loss,
@@ -104,7 +107,7 @@ def broken_power(column: str = "params") -> Law:
     slopes = (0.02, 0.08, 0.17, 0.35, 0.7)
     return Law(
         name="broken-power",
-        equation=f"L = E + A {_symbol(column)}^-c0 (1 + ({_symbol(column)} / d)^(1/f))^(-c1 f)",
+        equation=f"L = E + A {symbol(column)}^-c0 (1 + ({symbol(column)} / d)^(1/f))^(-c1 f)",
         inputs=(column,),
         parameters=(
             _FLOOR,

@@ -27,7 +27,7 @@ ANNEALING = Law(
     equation="L = L_0 + A / S_1^alpha - C S_2",
     inputs=("lr_sum", "annealing"),
     raw=("annealing",),
-    signed=("annealing",),  # an area that counts the warm-up begins below zero
+    signed=("annealing",),  # rates that rise again, or a warm-up that is counted, count against it
     parameters=(
         _END,
         _SCALE,

@@ -76,13 +76,13 @@ def projected(law: Law, inputs: tuple[Array, ...], log_response: Array, points: 
     theta, features, target = theta[usable], features[usable], target[usable]
     signed = np.array([law.parameters[j].low < 0 for j in linear], dtype=bool)
     coefficients = non_negative(features, target, signed)
-    some = _above_zero(coefficients, features)
+    some = above_zero(coefficients, features)
     for i, j in enumerate(linear):
         theta[:, j] = np.log(some[:, i]) if law.parameters[j].log else coefficients[:, i]
     return np.asarray(theta)
 
 
-def _above_zero(coefficients: Array, rows: Array) -> Array:
+def above_zero(coefficients: Array, rows: Array) -> Array:
     """Coefficients (g, m) none of which is zero, as their logarithms must exist.
 
     Small is what adds little: coefficients of rows (g, n, m) in other units do not compare.

@@ -40,7 +40,7 @@ def conclusion_json(conclusion: Conclusion, figure_folder: Path) -> dict[str, An
             if drawable(picture)
         ],
         "left_out": list(conclusion.left_out),
-        "warnings": [{"code": n.code, "message": n.message} for n in conclusion.notices],
+        "warnings": [notice.to_dict() for notice in conclusion.notices],
     }
     return {name: finite(item) for name, item in answer.items()}
 
