@@ -23,7 +23,7 @@ from scalelab.execution.study import (
     run_table,
     specs,
 )
-from scalelab.studies.evidence import CURVE_SCHEMA, NOISE_SCHEMA
+from scalelab.studies.evidence import CURVE_SCHEMA, NOISE_SCHEMA, TRAINING_SCHEMA
 from scalelab.training.records import write_json
 
 TRUNK = tiny(
@@ -115,11 +115,12 @@ def test_a_diverged_curve_holds_null_where_the_loss_was_not_finite(study: Path) 
 
 
 def test_a_run_that_has_not_begun_is_empty(study: Path) -> None:
-    values, points, noise, positions = read_run(study, ALONE)
+    values, points, noise, positions, training = read_run(study, ALONE)
     assert values is None
     assert points.schema == CURVE_SCHEMA
     assert noise.schema == NOISE_SCHEMA
-    assert (points.height, noise.height, positions.shape) == (0, 0, (0,))
+    assert (points.height, noise.height, positions.shape, training.height) == (0, 0, (0,), 0)
+    assert training.schema == TRAINING_SCHEMA
 
 
 def test_what_a_run_has_left_is_read(study: Path) -> None:
@@ -130,7 +131,7 @@ def test_what_a_run_has_left_is_read(study: Path) -> None:
     )  # fmt: skip
     write_json(folder / "result.json", {"run": "short", "status": "finished", "loss": 3.4})
     write_json(folder / "positions.json", {"loss": [4.0, 3.0, None]})
-    values, points, noise, positions = read_run(study, SHORT)
+    values, points, noise, positions, training = read_run(study, SHORT)
     assert values == {"run": "short", "status": "finished", "loss": 3.4}
     assert points.schema == CURVE_SCHEMA
     assert points["step"].to_list() == [4, 15, 17, 20], "its trunk's part first"
@@ -140,6 +141,8 @@ def test_what_a_run_has_left_is_read(study: Path) -> None:
     assert noise.schema == NOISE_SCHEMA
     assert noise.rows() == [(16, 0.5, 30.0), (20, None, None)]
     np.testing.assert_array_equal(positions, [4.0, 3.0, np.nan])
+    assert training.schema == TRAINING_SCHEMA
+    assert training.rows() == [(16, 3.7), (20, 3.3)], "its own part alone"
 
 
 def test_positions_count_when_the_run_has_ended(study: Path) -> None:

@@ -184,12 +184,14 @@ class RunRecord(NamedTuple):
     with its trunk's, whose rows have the trunk's steps; ``tokens`` counts from the trunk's start.
     noise: samples behind the gradient noise scale, of this run alone: step, signal (|G|^2), noise
     (tr(Sigma)). positions: final held-out loss at each position of the context (T,), or empty.
+    training: training loss of this run alone: step, loss (mean of the steps since the row before).
     """
 
     result: dict[str, Any] | None
     curve: pl.DataFrame
     noise: pl.DataFrame
     positions: NDArray[np.float64]
+    training: pl.DataFrame
 
 
 def read_run(study: Path, spec: TrainSpec) -> RunRecord:
@@ -202,6 +204,10 @@ def read_run(study: Path, spec: TrainSpec) -> RunRecord:
     noise = [
         (line["step"], line["signal"], line["noise"])
         for line in read_lines(study / spec.run / "noise.jsonl", "signal", "noise")
+    ]
+    training = [
+        (line["step"], line["loss"])
+        for line in read_lines(study / spec.run / "metrics.jsonl", "loss")
     ]
     path = study / spec.run / "positions.json"
     # Without a result the run goes on, and writes this again.
@@ -226,4 +232,5 @@ def read_run(study: Path, spec: TrainSpec) -> RunRecord:
             orient="row",
         ),
         np.array(positions, dtype=np.float64),  # null, where a loss was not finite, is NaN
+        pl.DataFrame(training, schema={"step": pl.Int64, "loss": pl.Float64}, orient="row"),
     )

@@ -60,9 +60,17 @@ def fit_counted(
 
 
 def growth(
-    fitted: Attempt, runs: pl.DataFrame, shapes: Sequence[TransformerShape], params: str, flops: str
+    fitted: Attempt,
+    runs: pl.DataFrame,
+    shapes: Sequence[TransformerShape],
+    params: str,
+    flops: str,
+    told: str = "",
 ) -> Growth | None:
     """How the best N grows with C, both counted so, where runs of these shapes are the family.
+
+    params: how the law counts N. flops: how C is counted. told: how the N_opt that is told, and the
+    N in 6N, is counted; as the law's unless given, and if given nothing but counting has changed.
 
     The loss at equal C is minimised over the width, on which N and the FLOP per token depend, over
     budgets among the runs' own; the exponent is the slope of ln N_opt on ln C. None where the law
@@ -70,25 +78,25 @@ def growth(
     """
     if fitted.fit is None:
         return None
-    counted = count(runs, params).group_by("d_model").agg(pl.col("params").first()).sort("d_model")
-    width = counted["d_model"].cast(float).to_numpy()
-    size = _by_width(width, counted["params"].cast(float).to_numpy())
+    width, sizes = _sizes(runs, params)
+    size = _by_width(width, sizes)
+    told_size = _by_width(*_sizes(runs, told)) if told else size
     known = {
         shape.d_model: flops_per_token(shape, "exact" if flops == "6N" else flops)
         for shape in shapes
     }
     per_token = (
-        6.0 * size
+        6.0 * told_size
         if flops == "6N"
         else _by_width(width, np.array([known[int(one)] for one in width]))
     )
     d = np.geomspace(width[0] / REACH, width[-1] * REACH, SIZES)
-    n, cost = _at(size, d), _at(per_token, d)
+    n, cost, told_n = _at(size, d), _at(per_token, d), _at(told_size, d)
     spent = _at(per_token, runs["d_model"].cast(float).to_numpy()) * runs["tokens"].to_numpy()
     low, high = np.quantile(spent, [SMALL, LARGE])
     budgets = np.geomspace(low, high, BUDGETS)
-    point = _exponent(fitted.fit, fitted.fit.theta[None], n, cost, budgets)
-    draws = _exponent(fitted.fit, fitted.fit.draw_theta, n, cost, budgets)
+    point = _exponent(fitted.fit, fitted.fit.theta[None], n, told_n, cost, budgets)
+    draws = _exponent(fitted.fit, fitted.fit.draw_theta, n, told_n, cost, budgets)
     if np.isnan(point[0]):
         return None
     return Growth(unbounded(float(point[0]), draws, fitted.fit.level), draws)
@@ -99,6 +107,12 @@ def unbounded(value: float, draws: Array, level: float) -> Estimate:
     gone = np.isnan(draws)
     either = np.where(np.arange(len(draws)) % 2, np.inf, -np.inf)
     return estimate(value, np.where(gone, either, draws), level)
+
+
+def _sizes(runs: pl.DataFrame, params: str) -> tuple[Array, Array]:
+    """Widths and N, counted so, of the family's sizes."""
+    counted = count(runs, params).group_by("d_model").agg(pl.col("params").first()).sort("d_model")
+    return counted["d_model"].cast(float).to_numpy(), counted["params"].cast(float).to_numpy()
 
 
 def _by_width(width: Array, values: Array) -> Array:
@@ -112,8 +126,11 @@ def _at(coefficients: Array, width: Array) -> Array:
     return np.asarray(coefficients[0] * width**2 + coefficients[1] * width)
 
 
-def _exponent(fit: Fit, theta: Array, n: Array, cost: Array, budgets: Array) -> Array:
-    """Slope of ln N_opt on ln C for each theta (k, p); NaN where an optimum lies at an end."""
+def _exponent(fit: Fit, theta: Array, n: Array, told: Array, cost: Array, budgets: Array) -> Array:
+    """Slope of ln N_opt on ln C for each theta (k, p); NaN where an optimum lies at an end.
+
+    n, told: N as the law counts it and as it is told, (d,), of the widths looked at.
+    """
     log_c = np.log(budgets)
     best = np.empty((len(theta), len(budgets)))
     for i, budget in enumerate(budgets):
@@ -127,7 +144,7 @@ def _exponent(fit: Fit, theta: Array, n: Array, cost: Array, budgets: Array) -> 
         # The vertex of the parabola through three neighbours, in steps of the grid.
         with np.errstate(all="ignore"):
             move = np.clip(0.5 * (left - right) / bend, -0.5, 0.5)
-        step = np.gradient(np.log(n))[place]
-        best[:, i] = np.where(inside, np.log(n)[place] + np.nan_to_num(move) * step, np.nan)
+        step = np.gradient(np.log(told))[place]
+        best[:, i] = np.where(inside, np.log(told)[place] + np.nan_to_num(move) * step, np.nan)
     centred = log_c - log_c.mean()
     return np.asarray(best @ centred / (centred @ centred))

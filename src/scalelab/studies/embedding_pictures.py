@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scalelab.fitting import Estimate
-from scalelab.laws import Array
 from scalelab.studies.conclusion import Axis, Picture, Series
-from scalelab.studies.conventions import Growth, count
-from scalelab.studies.evidence import Run, table
+from scalelab.studies.conventions import Growth
+from scalelab.studies.depths import LEAST_ASPECT, columns_of, slender
+from scalelab.studies.evidence import Run
 from scalelab.studies.porian import STEPS
 
 NAME = "embedding"
@@ -23,18 +23,6 @@ WORDS = {
     "kaplan": "6 N D and attention",
     "exact": "every product",
 }
-
-
-def columns_of(runs: Sequence[Run]) -> tuple[Array, Array, Array, Array]:
-    """ln N without and with embeddings, ln L, layers."""
-    if not runs:
-        return np.empty(0), np.empty(0), np.empty(0), np.empty(0)
-    frame = table(runs)
-    bare, total = (
-        count(frame, how)["params"].cast(float).to_numpy() for how in ("matrices", "total")
-    )
-    layers = np.array([run.spec.shape.n_layer for run in runs], dtype=float)
-    return np.log(bare), np.log(total), np.log(frame["loss"].to_numpy()), layers
 
 
 def pictures(
@@ -97,19 +85,23 @@ def _bars(label: str, values: Sequence[Estimate]) -> Series:
 
 def _depth_picture(runs: Sequence[Run], with_embedding: bool) -> Picture:
     bare, total, loss, layers = columns_of(runs)
-    x = np.exp(total if with_embedding else bare)
+    x, extreme = np.exp(total if with_embedding else bare), slender(runs)
     series = []
     for depth in np.unique(layers):
         own = np.flatnonzero(layers == depth)
         own = own[np.argsort(x[own])]
         label = "1 layer" if depth == 1 else f"{depth:.0f} layers"
-        for mark in ("point", "line"):
-            series.append(Series(x[own].tolist(), np.exp(loss[own]).tolist(), mark, label))
+        kept = own[~extreme[own]]
+        for mark, which in (("point", kept), ("hollow", own[extreme[own]]), ("line", own)):
+            if len(which):
+                y = np.exp(loss[which]).tolist()
+                series.append(Series(x[which].tolist(), y, mark, label))  # type: ignore[arg-type]
     what = "with" if with_embedding else "without"
     return Picture(
         f"{NAME}-{what}",
         f"Loss against parameters {what} embeddings",
-        "Models of several depths after the same number of tokens.",
+        "Models of several depths after the same number of tokens. Hollow: narrower than "
+        f"{LEAST_ASPECT:g} times the depth, and not compared.",
         Axis(f"Parameters, {what} embeddings", kind="count"),
         Axis("Held-out loss (nats per token)", kind="loss"),
         series,

@@ -26,6 +26,7 @@ CURVE_SCHEMA = {
     "lr": pl.Float64,
 }
 NOISE_SCHEMA = {"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64}
+TRAINING_SCHEMA = {"step": pl.Int64, "loss": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Run:
     curve: held-out loss along the way, by CURVE_SCHEMA; a branch's begins with its trunk's, and
     ``tokens`` counts from the trunk's start. noise: samples of the gradient noise scale of the run
     itself, by NOISE_SCHEMA. positions: final held-out loss at each position of the context (T,), or
-    empty.
+    empty. training: training loss of the run itself, by TRAINING_SCHEMA, each the mean since the
+    one before.
     """
 
     spec: TrainSpec
@@ -44,6 +46,7 @@ class Run:
     curve: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CURVE_SCHEMA))
     noise: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NOISE_SCHEMA))
     positions: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    training: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TRAINING_SCHEMA))
 
     @property
     def finished(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -96,6 +97,13 @@ def subset_job(bench: Bench, design: str, shape: TransformerShape, unique: int) 
     return Job(spec, seconds, why + "again until the held-out loss turns")
 
 
+class Lowest(NamedTuple):
+    """The lowest held-out loss along a run, nats per token, and the step where it was."""
+
+    loss: float
+    step: int
+
+
 @dataclass(frozen=True)
 class Limited:
     """What a run on a data set of fixed size came to.
@@ -120,26 +128,36 @@ def limited(runs: Sequence[Run], trunks: Sequence[Run] = ()) -> list[Limited]:
     for run in runs:
         if not (run.finished and run.spec.unique_tokens):
             continue
-        steps, losses = run.curve["step"].to_numpy(), run.curve["loss"].to_numpy()
-        if not np.isfinite(losses).any():
+        lowest = lowest_of(run)
+        if lowest is None:
             continue
-        best = int(np.nanargmin(losses))
+        # As long as the trunk is as long as the reference had, so that the two compare.
         whole = run.spec.tokens >= 0.99 * longest.get(run.spec.shape, np.inf)
-        turned = best < len(losses) - 2 or whole
+        steps = run.curve["step"]
+        turned = whole or (len(steps) > 2 and lowest.step < steps[-2])
         found.append(
             Limited(
                 run,
                 run.params,
                 run.spec.unique_tokens,
-                float(losses[best]),
-                int(steps[best]),
+                lowest.loss,
+                lowest.step,
                 turned,
             )
         )
     return sorted(found, key=lambda one: (one.params, one.unique))
 
 
-def unlimited(trunk: Run) -> float | None:
-    """The lowest loss of a trunk along its way: what the size reaches with data to spare."""
-    losses = trunk.curve["loss"].to_numpy()
-    return float(np.nanmin(losses)) if np.isfinite(losses).any() else None
+def lowest_of(run: Run) -> Lowest | None:
+    """The lowest loss along a run; of a trunk what its size reaches with data to spare."""
+    losses = run.curve["loss"].to_numpy()
+    if not np.isfinite(losses).any():
+        return None
+    best = int(np.nanargmin(losses))
+    return Lowest(float(losses[best]), int(run.curve["step"][best]))
+
+
+def references(trunks: Sequence[Run]) -> dict[int, Lowest]:
+    """The lowest loss of each finished trunk by N: what stands for data without end."""
+    found = {run.params: lowest_of(run) for run in trunks if run.finished}
+    return {params: lowest for params, lowest in found.items() if lowest is not None}

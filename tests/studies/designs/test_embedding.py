@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from planted import chinchilla, curve_of, finished, kaplan, ladder
-from planted_bench import planted_bench
+from planted_bench import planted_bench, replicates
 from scipy.optimize import minimize_scalar
 
 from scalelab.counting import count_parameters
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.conventions import fit_counted, growth
-from scalelab.studies.designs.embedding import DESIGN, _figure_six
+from scalelab.studies.depths import LEAST_ASPECT, figure_six
+from scalelab.studies.designs.embedding import DESIGN
 from scalelab.studies.evidence import Evidence, Run, table
 from scalelab.studies.porian import SHORT_WARMUP, is_walk, walk
 from scalelab.training.spec import TrainSpec
@@ -62,7 +64,13 @@ def study(truth: Truth, noise: float = 0.001) -> Conclusion:
     runs = [
         run if run.spec.kind == "trunk" else trained([run.spec], truth, noise)[0] for run in runs
     ]
-    return DESIGN.conclude(Evidence(trained(SPECS, truth, noise), runs))
+    return DESIGN.conclude(Evidence(trained(SPECS, truth, noise), runs, replicates(noise)))
+
+
+@cache
+def plain() -> Conclusion:
+    """The paper's claim: losses follow N without embeddings."""
+    return study(by(bare))
 
 
 # --- plan -----------------------------------------------------------------------------------------
@@ -95,7 +103,7 @@ def test_depths_share_sizes_and_a_data_size_of_the_ladder_whose_runs_are_one_dep
     lows, highs = zip(*ends.values(), strict=True)
     assert max(highs) < 1.6 * min(highs)
     assert max(lows) < 4 * min(lows)  # six layers of width 12 are larger than one
-    together = _figure_six(Evidence(trained(SPECS, by(bare)), ladder(kaplan())))
+    together = figure_six(Evidence(trained(SPECS, by(bare)), ladder(kaplan())))
     assert {run.spec.shape.n_layer for run in together} == {1, 2, 3, 6}
 
 
@@ -123,7 +131,7 @@ def test_what_the_walk_costs_is_said_where_it_is_left_out_and_it_runs_where_it_i
 
 
 def test_losses_that_follow_n_without_embeddings_agree() -> None:
-    found = study(by(bare))
+    found = plain()
     assert verdicts(found)["scatter_by_total_over_without"] == "agrees"
     assert abs(found.numbers["one_layer_excess"].estimate.value) < 0.01
     assert [p.paper for p in found.pictures[:2]] == ["figure 6, left", "figure 6, right"]
@@ -135,6 +143,42 @@ def test_losses_that_follow_n_without_embeddings_agree() -> None:
 
 def test_losses_that_follow_all_parameters_differ() -> None:
     assert verdicts(study(by(whole)))["scatter_by_total_over_without"] == "differs"
+
+
+def test_what_slender_models_lose_by_their_shape_is_not_put_down_to_embeddings() -> None:
+    """Deep and narrow ones have fewest embeddings: to count these would seem to explain it."""
+    law = kaplan()
+
+    def truth(spec: TrainSpec, tokens: float) -> float:
+        narrow = spec.shape.d_model < LEAST_ASPECT * spec.shape.n_layer
+        return law(bare(spec), tokens) * (1.1 if narrow else 1.0)
+
+    found = study(truth)
+    name = "scatter_by_total_over_without"
+    ratios = [one.numbers[name].estimate.value for one in (found, plain())]
+    assert ratios[0] == ratios[1]
+    for picture in found.pictures[:2]:
+        hollow = [x for series in picture.series if series.mark == "hollow" for x in series.x]
+        assert len(hollow) == sum(s.shape.d_model < LEAST_ASPECT * s.shape.n_layer for s in SPECS)
+        assert hollow
+
+
+def test_where_depth_moves_the_loss_more_than_counting_does_nothing_is_decided() -> None:
+    law = kaplan()
+
+    def truth(spec: TrainSpec, tokens: float) -> float:
+        return law(bare(spec), tokens) * (1.04 if spec.shape.n_layer == 6 else 1.0)
+
+    found = study(truth)
+    finding = found.findings[0]
+    assert finding.estimate is None
+    assert "depth and luck would decide" in finding.why
+    assert "scatter_by_total_over_without" in found.numbers
+
+
+def test_the_statement_says_how_small_the_embedding_is() -> None:
+    for found in (plain(), study(by(bare), noise=0.3)):
+        assert "256 rows, the paper's 50,257" in found.statement
 
 
 def test_noise_makes_it_undecided() -> None:
@@ -182,12 +226,41 @@ def test_exponents_by_convention_are_those_of_the_planted_law() -> None:
     assert exact.exponent.value != pytest.approx(plain.exponent.value, abs=0.002)
 
 
-def test_the_step_of_counting_the_output_layer_is_a_number_with_an_interval() -> None:
+def test_the_step_of_counting_the_output_layer_is_a_number_beside_what_counting_makes_it() -> None:
     found = study(by(bare, chinchilla()))
+    assert "output_layer_step" not in verdicts(found), "the exponent has to fall: it is no test"
     estimate = found.numbers["output_layer_step"].estimate
     assert estimate.low < estimate.value < estimate.high
     told = [found.numbers[f"N_opt {how} 6N"].estimate.value for how in ("matrices", "with-output")]
     assert estimate.value == pytest.approx(told[0] - told[1])
+    # Losses that follow N without embeddings: all of the step is counting.
+    alone = found.numbers["output_layer_step_by_counting_alone"].estimate
+    assert alone.value == pytest.approx(estimate.value, abs=0.02)
+    assert alone.value > 0.03
+
+
+def test_counting_alone_takes_the_optima_of_the_law_as_they_are() -> None:
+    law = chinchilla(0.8, 6.0, 60.0, 0.3, 0.35)
+    runs = [run for run in ladder(law, noise=0.0, shared=0.0) if run.spec.kind == "run"]
+    frame, shapes = table(runs), [run.spec.shape for run in runs]
+    fitted = fit_counted(frame, "matrices", 0.9, 0)
+    alone = growth(fitted, frame, shapes, "matrices", "6N", told="with-output")
+    assert alone is not None
+
+    def counted(log_d: float) -> float:
+        d = float(np.exp(log_d))
+        return 24 * d**2 + 256 * d  # and norms, of 10 d or so
+
+    def optimum(flops: float) -> float:
+        def loss(log_d: float) -> float:
+            return law(24 * np.exp(2 * log_d), flops / (6 * counted(log_d)))
+
+        return float(np.log(counted(minimize_scalar(loss, bounds=(1, 8), method="bounded").x)))
+
+    spent = np.array([6 * counted(np.log(run.spec.shape.d_model)) * run.tokens for run in runs])
+    budgets = np.geomspace(*np.quantile(spent, [0.2, 0.9]), 7)
+    slope = np.polyfit(np.log(budgets), [optimum(c) for c in budgets], 1)[0]
+    assert alone.exponent.value == pytest.approx(slope, abs=0.01)
 
 
 # --- Porian's walk --------------------------------------------------------------------------------

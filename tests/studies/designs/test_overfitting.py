@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from planted import BATCH, Law, kaplan, ladder
 from planted_bench import planted_bench
@@ -13,11 +14,14 @@ from planted_subsets import turning
 from scalelab.counting import count_parameters
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.overfitting import DESIGN
-from scalelab.studies.evidence import Evidence, Run
+from scalelab.studies.evidence import TRAINING_SCHEMA, Evidence, Run
+from scalelab.studies.extent import fit_extent
+from scalelab.studies.subsets import Limited
 from scalelab.training.spec import TrainSpec
 
 N_C, S_C, ALPHA_S = 2e6, 3.0, 0.76
 SPECS = [job.spec for job in DESIGN.plan(planted_bench(900.0)).jobs]
+NO_RUN = Run(SPECS[0], None)
 
 
 def along(alpha_n: float) -> Law:
@@ -102,15 +106,15 @@ def test_the_papers_law_agrees_with_the_paper() -> None:
     found = study()
     assert verdicts(found) == {
         "data_for_8_times_the_model": "agrees",
-        "collapse": "agrees",
+        "exponent_of_size_in_overfitting": "agrees",
         "runs_within_the_bound": "agrees",
     }
     assert found.verdict == "agrees"
     assert found.numbers["data_exponent"].estimate.value == pytest.approx(0.738, abs=0.05)
-    assert found.numbers["data_exponent_by_collapse"].estimate.value == pytest.approx(
-        0.738, abs=0.1
-    )
+    by_extent = found.numbers["exponent_of_size_in_overfitting"].estimate
+    assert by_extent.value == pytest.approx(0.738, abs=0.1)
     assert found.numbers["alpha_N"].estimate.value == pytest.approx(0.076, abs=0.004)
+    assert "What may be behind it" not in found.statement
 
 
 def test_the_coefficient_of_the_data_needed_is_that_of_the_law() -> None:
@@ -126,11 +130,20 @@ def test_the_coefficient_of_the_data_needed_is_that_of_the_law() -> None:
 def test_another_ratio_of_exponents_differs() -> None:
     found = study(alpha_n=0.15, alpha_d=0.103)
     assert verdicts(found)["data_for_8_times_the_model"] == "differs"
+    assert verdicts(found)["exponent_of_size_in_overfitting"] == "differs"
     assert found.numbers["data_exponent"].estimate.value == pytest.approx(1.456, abs=0.15)
     assert found.statement.startswith("Differs from the paper")
+    assert "no dropout (the paper 10%)" in found.statement
 
 
-def test_what_no_combination_of_size_and_data_orders_is_no_collapse() -> None:
+def test_extents_that_do_not_depend_on_size_differ_however_the_loss_falls_with_it() -> None:
+    found = study(law=lambda n, d: float((N_C / n) ** 0.076 * (1 + 4e4 / d) ** 0.103))
+    assert verdicts(found)["exponent_of_size_in_overfitting"] == "differs"
+    estimate = found.numbers["exponent_of_size_in_overfitting"].estimate
+    assert estimate.value == pytest.approx(0.0, abs=0.1)
+
+
+def test_what_no_combination_of_size_and_data_orders_scatters_about_the_curve() -> None:
     base = kaplan(0.076, 0.103, N_C)
     generator = np.random.default_rng(1)
     luck = {spec.run: 0.12 * generator.random() for spec in SPECS}
@@ -139,7 +152,9 @@ def test_what_no_combination_of_size_and_data_orders_is_no_collapse() -> None:
     def law(n: float, d: float) -> float:
         return base(n, 1e15) * (1.06 + at[int(n), int(d)])
 
-    assert verdicts(study(law=law))["collapse"] != "agrees"
+    found = study(law=law)
+    assert verdicts(found)["exponent_of_size_in_overfitting"] != "agrees"
+    assert found.numbers["scatter_about_one_curve"].estimate.low > 0.02
 
 
 def test_stopping_before_the_bound_differs() -> None:
@@ -147,7 +162,38 @@ def test_stopping_before_the_bound_differs() -> None:
     assert verdicts(found)["runs_within_the_bound"] == "differs"
 
 
+def test_a_bound_far_below_all_runs_tells_nothing() -> None:
+    found = study(later=40.0)
+    finding = next(f for f in found.findings if f.check.name == "runs_within_the_bound")
+    assert finding.estimate is None
+    assert "says nothing" in finding.why
+    assert found.numbers["step_over_bound"].estimate.value > 10
+    assert "too far from it to test it" in found.statement
+
+
+def test_cells_that_do_not_over_fit_are_fitted_too() -> None:
+    """Noise that hides small extents moves r no way: nothing is left out for what it answers."""
+    truth = kaplan(0.076, 0.103, N_C)
+    references = {n: truth(n, 1e15) for n in (4_000, 20_000, 100_000)}
+    generator = np.random.default_rng(2)
+    drawn = []
+    for seed in range(8):
+        cells = []
+        for n in references:
+            for d in (16_384, 65_536, 262_144, 1_048_576):
+                loss = truth(n, d) * float(np.exp(0.01 * generator.standard_normal()))
+                cells.append(Limited(NO_RUN, n, d, loss, 1, turned=True))
+        found = fit_extent(cells, references, 0.01, 0.9, seed)
+        assert found is not None
+        drawn.append(found.exponent_of_size)
+    assert np.median([one.value for one in drawn]) == pytest.approx(0.738, abs=0.08)
+    assert np.mean([one.low <= 0.738 <= one.high for one in drawn]) >= 0.8
+
+
 def test_noise_makes_it_undecided() -> None:
+    found = verdicts(study(noise=0.15))
+    assert found["data_for_8_times_the_model"] == "cannot tell"
+    assert found["exponent_of_size_in_overfitting"] == "cannot tell"
     assert verdicts(study(noise=0.15))["data_for_8_times_the_model"] == "cannot tell"
 
 
@@ -179,6 +225,7 @@ def test_missing_runs_say_why_and_raise_nothing() -> None:
 def test_pictures_are_those_of_the_paper() -> None:
     found = study()
     assert [picture.paper for picture in found.pictures] == [
+        "figure 4, left",
         "figure 9, left",
         "figure 9, right",
         "figure 16, left",
@@ -188,3 +235,15 @@ def test_pictures_are_those_of_the_paper() -> None:
         for series in picture.series:
             assert len(series.x) == len(series.y) > 0
             assert np.isfinite(series.y).all()
+
+
+def test_the_training_loss_is_drawn_beside_the_held_out_loss() -> None:
+    runs = ladder(along(0.076), constant=1.0)
+    rows = {"step": [1, 400, 800], "loss": [5.0, 2.0, 1.0]}
+    training = pl.DataFrame(rows, schema=TRAINING_SCHEMA)
+    own = [replace(run, training=training) for run in turning(SPECS, kaplan(0.076, 0.103, N_C))]
+    curves = DESIGN.conclude(Evidence(own, runs)).pictures[-1]
+    assert curves.paper == "figure 16, right"
+    dashed = [series for series in curves.series if series.mark == "dashed"]
+    assert dashed
+    assert {tuple(series.y) for series in dashed} <= {(2.0, 1.0), (5.0, 2.0, 1.0)}

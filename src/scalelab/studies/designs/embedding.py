@@ -11,15 +11,14 @@ import polars as pl
 from scalelab.counting import TransformerShape
 from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
-from scalelab.fitting.result import estimate
 from scalelab.laws import get_law
 from scalelab.studies.attempt import attempt
-from scalelab.studies.collapse import scatter_about_curve
 from scalelab.studies.conclusion import (
     Check,
     Conclusion,
     Finding,
     Number,
+    because,
     phrase,
 )
 from scalelab.studies.conventions import (
@@ -31,8 +30,9 @@ from scalelab.studies.conventions import (
     growth,
     unbounded,
 )
+from scalelab.studies.depths import figure_six, one_layer, scatter_ratio
 from scalelab.studies.design import Bench, Design, Plan
-from scalelab.studies.embedding_pictures import NAME, WORDS, columns_of, pictures
+from scalelab.studies.embedding_pictures import NAME, WORDS, pictures
 from scalelab.studies.evidence import Evidence, Run, table
 from scalelab.studies.porian import STEPS, is_walk, walk, walk_jobs
 from scalelab.studies.sizes import WIDTHS, shape_of_width, size_of
@@ -45,26 +45,27 @@ WIDTHS_EACH = 4
 SPAN = 24.0
 """N of each depth: from a size to this many times it, so that the embedding's share changes."""
 
-DRAWS = 1000
-LEAST_RUNS = 6
+COUNTING = {
+    "output_layer_step": "a of N and C without embeddings less a with the output layer, each from "
+    "a law of its own",
+    "output_layer_step_by_counting_alone": "the same by the law without embeddings for both: only "
+    "N and C are counted anew",
+}
 
 SCATTER = Check.at_least(
     "scatter_by_total_over_without",
     1.0,
     "figure 6",
     "models of several depths lie on one curve in N without embeddings, and not in N with them",
-)
-OUTPUT_LAYER = Check.at_least(
-    "output_layer_step",
-    0.0,
-    "Porian et al. 2024, figure 1: .835 to .706",
-    "counting the output layer lowers the exponent of N_opt",
+    "a small vocabulary makes embeddings a small part of N, and depth itself moves the loss of "
+    "models this narrow",
 )
 WALK = Check.at_least(
     "whole_walk",
     0.0,
     "Porian et al. 2024, figure 1: .835 to .497",
     "counting, warm-up, schedule and rate together lower the exponent of N_opt",
+    "a smaller vocabulary than theirs, so that counting takes off less",
 )
 WALK_END = Check.about(
     "walk_end",
@@ -72,6 +73,7 @@ WALK_END = Check.about(
     0.1,
     "Hoffmann et al. 2022; Porian et al. 2024: .497",
     "after the walk N_opt ~ C^.5",
+    "seven sizes and four lengths of small models",
 )
 """The margin is that between the last three steps of the walk (.602, .571, .497)."""
 
@@ -156,23 +158,16 @@ def _level(bench: Bench, top: float, tokens: float) -> list[Job]:
 
 def conclude(evidence: Evidence) -> Conclusion:
     """Scatter about one curve by each count, exponents by each count, and the walk if it ran."""
-    deep = _figure_six(evidence)
+    deep = figure_six(evidence)
     ladder_runs = table(evidence.branches)
     shapes = [
         run.spec.shape for run in evidence.branches if isinstance(run.spec.shape, TransformerShape)
     ]
-    grown = _grown(ladder_runs, shapes, evidence)
+    grown, alone = _grown(ladder_runs, shapes, evidence)
+    counting = _counting(grown, alone, evidence)
     steps = walk(evidence.own, evidence.level, evidence.seed)
-    ratio = _scatter_ratio(deep, evidence)
-    few = f"fewer than {LEAST_RUNS} runs of two layers or more, of two depths"
-    findings = [
-        Finding(SCATTER, ratio, few),
-        Finding(
-            OUTPUT_LAYER,
-            _difference(grown.get(("matrices", "6N")), grown.get(("with-output", "6N")), evidence),
-            "the ladder does not tell the exponent of N_opt",
-        ),
-    ]
+    ratio, why_not = scatter_ratio(deep, evidence)
+    findings = [Finding(SCATTER, None if why_not else ratio, why_not)]
     if any(is_walk(run.spec) for run in evidence.own):
         why = "a step of the walk has too few runs, or no optimum among them"
         last = steps.get("tuned")
@@ -183,83 +178,30 @@ def conclude(evidence: Evidence) -> Conclusion:
     return Conclusion(
         NAME,
         DESIGN.title,
-        _statement(findings, grown, steps),
+        _statement(findings, deep, counting, grown, steps),
         findings,
-        _numbers(findings, deep, grown, steps, ladder_runs, evidence),
+        _numbers(findings, deep, ratio, counting, grown, steps, ladder_runs, evidence),
         pictures(deep, grown, steps),
         evidence.notices,
         evidence.left_out,
     )
 
 
-def _figure_six(evidence: Evidence) -> list[Run]:
-    """Runs of several depths at one data size: the design's own and the ladder's of that size."""
-    own = [
-        run
-        for run in evidence.own
-        if run.finished and np.isfinite(run.loss) and not is_walk(run.spec)
-    ]
-    if not own:
-        return []
-    tokens = own[0].spec.tokens
-    beside = [run for run in evidence.branches if abs(run.spec.tokens / tokens - 1) < 0.01]
-    sizes = [run.params for run in own]
-    known = {run.spec.run for run in own}
-    return own + [
-        run
-        for run in beside
-        if min(sizes) / 2 <= run.params <= 2 * max(sizes) and run.spec.run not in known
-    ]
-
-
-def _scatter_ratio(runs: Sequence[Run], evidence: Evidence) -> Estimate | None:
-    """Scatter about one curve in N with embeddings over that without, one layer left out.
-
-    Interval: the runs weighed anew (Bayesian bootstrap).
-    """
-    bare, total, loss, layers = columns_of(runs)
-    kept = layers >= 2
-    if kept.sum() < LEAST_RUNS or len(np.unique(layers[kept])) < 2:
-        return None
-    bare, total, loss = bare[kept], total[kept], loss[kept]
-    generator = np.random.default_rng([evidence.seed, 6])
-    weights = generator.dirichlet(np.ones(len(loss)), DRAWS) * len(loss)
-    one = np.ones((1, len(loss)))
-    value = scatter_about_curve(total, loss[None], one) / scatter_about_curve(bare, loss[None], one)
-    again = np.broadcast_to(loss, weights.shape)
-    draws = scatter_about_curve(total, again, weights) / scatter_about_curve(bare, again, weights)
-    return estimate(float(value[0]), draws, evidence.level)
-
-
-def _one_layer(runs: Sequence[Run], evidence: Evidence) -> Estimate | None:
-    """How far models of one layer lie above the curve of deeper ones, a share of the loss."""
-    bare, _, loss, layers = columns_of(runs)
-    deep, flat = layers >= 2, layers == 1
-    if deep.sum() < LEAST_RUNS or not flat.any():
-        return None
-    generator = np.random.default_rng([evidence.seed, 7])
-    weights = generator.dirichlet(np.ones(len(loss)), DRAWS) * len(loss)
-    weights = np.concatenate([np.ones((1, len(loss))), weights])
-    above = []
-    for weight in weights:
-        curve = np.polyfit(bare[deep], loss[deep], 2, w=np.sqrt(weight[deep]))
-        excess = loss[flat] - np.polyval(curve, bare[flat])
-        above.append(float(np.average(excess, weights=weight[flat])))
-    return estimate(above[0], np.array(above[1:]), evidence.level)
-
-
 def _grown(
     runs: pl.DataFrame, shapes: Sequence[TransformerShape], evidence: Evidence
-) -> dict[tuple[str, str], Growth]:
-    """The exponent of N_opt from the ladder by every way to count N and C."""
-    found = {}
+) -> tuple[dict[tuple[str, str], Growth], Growth | None]:
+    """The exponent of N_opt from the ladder by every way to count N and C; and with the output
+    layer counted, but by the law without it."""
+    found, alone = {}, None
     for params in PARAMS:
         fitted = fit_counted(runs, params, evidence.level, evidence.seed)
         for flops in FLOPS:
             one = growth(fitted, runs, shapes, params, flops)
             if one is not None:
                 found[params, flops] = one
-    return found
+        if params == "matrices":
+            alone = growth(fitted, runs, shapes, params, "6N", told="with-output")
+    return found, alone
 
 
 def _difference(first: Growth | None, last: Growth | None, evidence: Evidence) -> Estimate | None:
@@ -270,12 +212,28 @@ def _difference(first: Growth | None, last: Growth | None, evidence: Evidence) -
     return unbounded(value, first.draws - last.draws, evidence.level)
 
 
+def _counting(
+    grown: Mapping[tuple[str, str], Growth], alone: Growth | None, evidence: Evidence
+) -> dict[str, Estimate]:
+    """What counting the output layer takes off the exponent of N_opt: as fitted, and alone.
+
+    No comparison with Porian et al.: V d more for a model of width d makes ln N span less whatever
+    the losses are, so that the exponent has to fall, by an amount that V sets.
+    """
+    bare, with_output = (grown.get((how, "6N")) for how in ("matrices", "with-output"))
+    wanted = zip(COUNTING, (with_output, alone), strict=True)
+    steps = {name: _difference(bare, last, evidence) for name, last in wanted}
+    return {name: step for name, step in steps.items() if step is not None}
+
+
 # --- words, numbers, pictures ---------------------------------------------------------------------
 
 
 def _numbers(
     findings: Sequence[Finding],
     deep: Sequence[Run],
+    ratio: Estimate | None,
+    counting: Mapping[str, Estimate],
     grown: Mapping[tuple[str, str], Growth],
     steps: Mapping[str, Growth],
     runs: pl.DataFrame,
@@ -286,7 +244,12 @@ def _numbers(
         for finding in findings
         if finding.estimate is not None
     }
-    flat = _one_layer(deep, evidence)
+    if ratio is not None:  # a number also where it decides nothing
+        meaning = "scatter of ln L about one curve in N with embeddings over that without"
+        numbers[SCATTER.name] = Number(ratio, "", meaning)
+    for name, one in counting.items():
+        numbers[name] = Number(one, "", COUNTING[name])
+    flat = one_layer(deep, evidence)
     if flat is not None:
         meaning = "share of the loss by which one-layer models lie above deeper ones of equal N"
         numbers["one_layer_excess"] = Number(flat, "", meaning)
@@ -304,9 +267,9 @@ def _numbers(
         if alpha is not None:
             meaning = f"exponent of L(N) at the largest data size, N {WORDS[params]}"
             numbers[f"alpha_N {params}"] = Number(alpha, "", meaning)
-    for (params, flops), one in grown.items():
+    for (params, flops), grew in grown.items():
         meaning = f"a in N_opt ~ C^a, N {WORDS[params]}, C {WORDS[flops]}"
-        numbers[f"N_opt {params} {flops}"] = Number(one.exponent, "", meaning)
+        numbers[f"N_opt {params} {flops}"] = Number(grew.exponent, "", meaning)
     for step in STEPS:
         if step.name in steps:
             meaning = f"a in N_opt ~ C^a on the walk: {step.title} (Porian et al.: {step.paper})"
@@ -316,14 +279,18 @@ def _numbers(
 
 def _statement(
     findings: Sequence[Finding],
+    deep: Sequence[Run],
+    counting: Mapping[str, Estimate],
     grown: Mapping[tuple[str, str], Growth],
     steps: Mapping[str, Growth],
 ) -> str:
     parts = []
     if findings[0].estimate is not None:
+        rows = deep[0].spec.shape.vocabulary
         parts.append(
             f"models of several depths scatter {findings[0].estimate} times as far about one curve "
-            "in N with embeddings as without (paper: several times)"
+            f"in N with embeddings as without (paper: several times), at an embedding of {rows} "
+            "rows, the paper's 50,257"
         )
     told = [
         f"{one.exponent} ({WORDS[how[0]]}, {WORDS[how[1]]})"
@@ -332,18 +299,24 @@ def _statement(
     ]
     if told:
         parts.append(f"one ladder gives N_opt ~ C^a with a = {', '.join(told)}")
-    if findings[1].estimate is not None:
+    if len(counting) == len(COUNTING):
         parts.append(
-            f"counting the output layer lowers a by {findings[1].estimate} (Porian et al. .13)"
+            f"counting the output layer lowers a by {counting['output_layer_step']}, where counting"
+            f" alone makes it {counting['output_layer_step_by_counting_alone']} (Porian et al. .13)"
         )
     if "kaplan" in steps and "tuned" in steps:
         parts.append(
             f"the whole walk goes from {steps['kaplan'].exponent} to {steps['tuned'].exponent} "
             "(Porian et al. .835 to .497)"
         )
-    missing = [finding.check.name for finding in findings if finding.estimate is None]
+    missing = [
+        f"{finding.check.spoken} ({finding.why})"
+        for finding in findings
+        if finding.estimate is None
+    ]
     text = f"{phrase(findings)}: " + ("; ".join(parts) or "nothing could be measured")
-    return text + (f"; not measured: {', '.join(missing)}." if missing else ".")
+    text += f"; not measured: {'; '.join(missing)}." if missing else "."
+    return text + because(findings)
 
 
 DESIGN = Design(
