@@ -211,11 +211,6 @@ def best_fits(evidence: Evidence) -> tuple[Fit | None, Fit | None]:
     return noise, noise
 
 
-def best_fit(evidence: Evidence) -> Fit | None:
-    """The first of `best_fits`."""
-    return evidence.batch_laws[0]
-
-
 def measured_losses(evidence: Evidence) -> tuple[float, float] | None:
     """The lowest and the highest loss at which B_crit was measured; None without a measurement."""
     found, _ = evidence.batch_laws
