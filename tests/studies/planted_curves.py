@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from planted import BATCH, Law, ladder
+from planted import BATCH, Law, ladder, noise_of
 
 from scalelab.studies.evidence import Evidence, Run
 
@@ -57,6 +57,29 @@ def trunks(law: Law, *, noise: float = 0.001, seed: int = 0, **more: Any) -> lis
             luck.append(now)
         curve = run.curve.with_columns(pl.col("loss") * pl.Series(np.exp(luck)))
         found.append(replace(run, curve=curve))
+    return found
+
+
+def with_noise_scale(
+    runs: list[Run], law: Callable[[float], float] | None = None, seed: int = 0
+) -> list[Run]:
+    """The same, their trunks with samples of a noise scale that is a law of their loss: CRITICAL.
+
+    So the critical batch is measured at the losses of the ladder, and S_min with it.
+    """
+    batch = law or (lambda loss: CRITICAL["B_star"] / loss ** (1 / CRITICAL["alpha_B"]))
+    found = []
+    for number, run in enumerate(runs):
+        steps = np.log(run.curve["step"].to_numpy().astype(float))
+        losses = np.log(run.curve["loss"].to_numpy())
+
+        def scale(step: int, steps: Any = steps, losses: Any = losses) -> float:
+            return batch(float(np.exp(np.interp(np.log(step), steps, losses))))
+
+        kept = run.spec.kind == "trunk"
+        found.append(
+            replace(run, noise=noise_of(run.spec, scale, seed=seed + number)) if kept else run
+        )
     return found
 
 

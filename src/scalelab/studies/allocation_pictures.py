@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
 from scalelab.laws import Array
 from scalelab.studies.conclusion import Axis, Picture, Series
+from scalelab.studies.growth import Growth
 from scalelab.studies.joint import Joint
+from scalelab.studies.joint_forms import FORMS, MAIN
 
 COMPUTE = Axis("C_min = C / (1 + B / B_crit), FLOP (6N)", kind="power")
 
 
-class Growth(Protocol):
-    """What grows along the frontier, (1 + k, c) each over flops (c,)."""
-
-    @property
-    def flops(self) -> Array:
-        """C_min."""
-
-    @property
-    def size(self) -> Array:
-        """N_opt."""
-
-    @property
-    def batch(self) -> Array:
-        """B_crit at the loss."""
-
-    @property
-    def steps(self) -> Array:
-        """S_min."""
-
-    @property
-    def loss(self) -> Array:
-        """The lowest loss."""
-
-
 def pictures(
-    growth: Growth, curves: Growth | None, joint: Joint, adjusted: pl.DataFrame
+    grown: Mapping[str, Growth],
+    joint: Joint,
+    adjusted: pl.DataFrame,
+    losses: tuple[float, float] | None,
 ) -> list[Picture]:
-    """Figures 3, 13 and 14 (both sides), by the joint law and by the trunks' curves."""
+    """Figures 3, 13 and 14 (both sides).
+
+    grown: by form of the law, the main one among them. losses: at which the critical batch was
+    measured.
+    """
+    main = grown[MAIN]
     return [
-        _shares(growth),
-        _frontier(growth, joint, adjusted),
-        _size(growth, curves, adjusted),
-        _steps(growth),
+        _shares(main, losses),
+        _frontier(main, joint, adjusted),
+        _size(grown, adjusted),
+        _steps(main, losses),
     ]
+
+
+def _remark(growth: Growth, losses: tuple[float, float] | None) -> str:
+    """Where the batch is a measurement."""
+    if losses is None:
+        return ""
+    found = growth.flops[(losses[0] <= growth.constant[0]) & (growth.constant[0] <= losses[1])]
+    if len(found) == len(growth.flops):
+        return ""
+    if not len(found):
+        return " The critical batch was measured at none of these losses: it is extrapolated."
+    return (
+        f" The critical batch was measured at losses that the frontier has from {found[0]:.2g} to "
+        f"{found[-1]:.2g} FLOP; elsewhere it is extrapolated."
+    )
 
 
 def _band(x: Array, values: Array, label: str) -> Series:
@@ -66,7 +67,7 @@ def _power(x: Array, y: Array, exponent: float, label: str) -> Series:
     )
 
 
-def _shares(growth: Growth) -> Picture:
+def _shares(growth: Growth, losses: tuple[float, float] | None) -> Picture:
     series = [
         _band(growth.flops / growth.flops[0], values / values[:, :1], label)
         for values, label in (
@@ -79,7 +80,7 @@ def _shares(growth: Growth) -> Picture:
         "allocation",
         "What grows when compute grows",
         "Factors over the least compute at which the optimum lies among the ladder's sizes; their "
-        "product is the compute.",
+        "product is the compute." + _remark(growth, losses),
         Axis("C_min over the least", kind="plain"),
         Axis("Growth", kind="plain"),
         series,
@@ -119,10 +120,9 @@ def _frontier(growth: Growth, joint: Joint, adjusted: pl.DataFrame) -> Picture:
     )
 
 
-def _size(growth: Growth, curves: Growth | None, adjusted: pl.DataFrame) -> Picture:
-    series = [_band(growth.flops, growth.size, "joint law of decayed runs")]
-    if curves is not None:
-        series.append(_band(curves.flops, curves.size, "law of the trunks' curves"))
+def _size(grown: Mapping[str, Growth], adjusted: pl.DataFrame) -> Picture:
+    growth = grown[MAIN]
+    series = [_band(one.flops, one.size, FORMS[name]) for name, one in grown.items()]
     touched = _touching(adjusted)
     if touched:
         x, y = zip(*touched, strict=True)
@@ -132,11 +132,11 @@ def _size(growth: Growth, curves: Growth | None, adjusted: pl.DataFrame) -> Pict
     return Picture(
         "optimal-size",
         "Optimal size against compute",
-        "By the joint law, by the law of the curves, by the trunk that is lowest at each compute.",
+        "By each form of the law, and by the trunk that is lowest at each compute.",
         COMPUTE,
         Axis("Optimal size, parameters", kind="count"),
         series,
-        paper="figure 14 left",
+        paper="figure 14, left",
     )
 
 
@@ -159,11 +159,11 @@ def _touching(adjusted: pl.DataFrame) -> list[tuple[float, float]]:
     ]
 
 
-def _steps(growth: Growth) -> Picture:
+def _steps(growth: Growth, losses: tuple[float, float] | None) -> Picture:
     return Picture(
         "optimal-steps",
         "Serial steps and batch against compute",
-        "S_min at the optimum, and the critical batch at its loss.",
+        "S_min at the optimum, and the critical batch at its loss." + _remark(growth, losses),
         COMPUTE,
         Axis("Steps; tokens of a batch", kind="count"),
         [
@@ -172,5 +172,5 @@ def _steps(growth: Growth) -> Picture:
             _band(growth.flops, growth.batch, "B_crit, tokens"),
             _power(growth.flops, growth.batch[0], 0.24, "paper: .24"),
         ],
-        paper="figure 14 right",
+        paper="figure 14, right",
     )

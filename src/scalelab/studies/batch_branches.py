@@ -128,7 +128,7 @@ def _checkpoint(
     # The share of its tokens with which the smallest batch was so much above its end.
     # A curve that falls by less than the tolerance has it at its first point.
     share = max(_share_at(log_loss[-1] + np.log1p(TOLERANCE), spent, log_loss), float(spent[0]))
-    point = (1 / share - found.values["s"]) / max(found.values["t"], 1e-300)
+    point = float(divide(np.array(1 / share - found.values["s"]), np.array(found.values["t"])))
     drawn = np.maximum(0.0, divide(1 / share - columns[0], columns[1]))
     return Checkpoint(
         params=params,

@@ -81,7 +81,9 @@ def _law_picture(ways: Ways) -> Picture:
     ):
         if found is not None:
             series.append(_line(found, label))
-    local = None if ways.sweep is None else local_batch(ways.sweep)
+    local = None
+    if ways.sweep is not None and ways.direct is not None:
+        local = local_batch(ways.direct, ways.sweep.crossings)
     if local is not None:
         losses, (value, _) = local
         known = np.isfinite(value)

@@ -34,6 +34,10 @@ LEVELS = 6
 FEWEST = 5
 """Batches that must reach a loss: two numbers are fitted, three are left to doubt them."""
 
+FEWEST_SOUND = 3
+"""Batches that a loss must keep once those whose best rate is an end of the rates are left out: in
+the fit of all losses it has one number of its own, its least steps."""
+
 SETTLED = 1.5
 """A curve counts from so many warm-ups on. (assumed)"""
 
@@ -58,12 +62,13 @@ class Sweep:
     crossings: by CROSSINGS, steps and tokens that each batch needs to each loss, at the best of its
     rates there (edge: that rate is the lowest or the highest tried). levels: one fit of equation
     5.1 for each loss, with its loss and size. joint: one fit of all losses at once, in which
-    B_crit = B_star / L^(1/alpha_B); None where there are too few.
+    B_crit = B_star / L^(1/alpha_B); None where there are too few. sound: the same of `sound` alone.
     """
 
     crossings: pl.DataFrame
     levels: Sequence[tuple[float, float, Fit]]
     joint: Fit | None
+    sound: Fit | None
 
 
 def sweep_runs(runs: Iterable[Run]) -> list[Run]:
@@ -89,11 +94,33 @@ def read_sweep(runs: Iterable[Run], *, level: float = 0.9, seed: int = 0) -> Swe
             seed=seed,
         )
         levels.append((float(group["params"][0]), float(group["loss"][0]), found))
-    return Sweep(crossings, levels, _joint(crossings, level, seed))
+    joint = fit_crossings(crossings, level, seed)
+    # Two losses tell a slope badly, and that is said by its interval.
+    rest = fit_crossings(sound(crossings, levels), level, seed, least=2)
+    return Sweep(crossings, levels, joint, rest)
 
 
-def _joint(crossings: pl.DataFrame, level: float, seed: int) -> Fit | None:
-    if crossings["level"].n_unique() < 3:
+def sound(crossings: pl.DataFrame, levels: Sequence[tuple[float, float, Fit]]) -> pl.DataFrame:
+    """The crossings about which there is least doubt, their levels counted anew.
+
+    Small batches at low losses want a lower rate than large ones early on. Where the best rate is
+    the lowest or the highest tried a better one may lie beyond it: then a batch has too many steps,
+    and small batches at low losses an E_min, and so a B_crit, too large just there. Where B_crit
+    exceeds every batch that reached a loss its S_min is extrapolated. Both are left out.
+    """
+    kept: list[pl.DataFrame] = []
+    groups = crossings.partition_by("level", maintain_order=True)
+    for group, (_, _, fitted) in zip(groups, levels, strict=True):
+        inner = group.filter(~pl.col("edge"))
+        tried = fitted.derived["B_crit"].value <= float(group["batch_tokens"].to_numpy().max())
+        if tried and len(inner) >= FEWEST_SOUND:
+            kept.append(inner.with_columns(pl.lit(float(len(kept))).alias("level")))
+    return pl.concat(kept) if kept else crossings.clear()
+
+
+def fit_crossings(crossings: pl.DataFrame, level: float, seed: int, least: int = 3) -> Fit | None:
+    """One fit of all losses (`sweep_law`), None where they are fewer than `least`."""
+    if crossings["level"].n_unique() < least:
         return None
     # A run's luck is in all of its losses: its series is the cluster.
     table = crossings.with_columns(pl.col("series").alias("trunk"))

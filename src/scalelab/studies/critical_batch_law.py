@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from scalelab.fitting import Estimate, Fit, fit
 from scalelab.fitting.result import estimate
 from scalelab.laws import Array, Parameter, custom_law
 from scalelab.studies.batch_branches import Checkpoint
-from scalelab.studies.batch_sweep import DRAWS, Sweep, read_sweep
+from scalelab.studies.batch_sweep import DRAWS, fit_crossings, read_sweep
 from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.noise_scale import noise_points
 
@@ -21,6 +22,12 @@ PAPER_ALPHA = 0.21
 
 TRUNK = "critical-batch-trunk"
 """How the id of the design's own trunk begins."""
+
+NO_SOUND = (
+    "without batches whose best rate is the lowest or the highest tried, and losses whose critical "
+    "batch exceeds every batch tried, too little of the sweep is left to know its slope"
+)
+"""Where the sweep has no sound part."""
 
 VAGUE = 4.0
 """An alpha_B whose interval spans more than this factor is no slope to extrapolate by: at byte
@@ -151,23 +158,25 @@ def log_batch(found: Fit, loss: Array) -> tuple[Array, Array]:
     return at(point)[0], at(found.draws)
 
 
-def local_batch(sweep: Sweep) -> tuple[Array, tuple[Array, Array]] | None:
+def local_batch(found: Fit, crossings: pl.DataFrame) -> tuple[Array, tuple[Array, Array]] | None:
     """The critical batch between successive losses of a sweep: losses (n,), its log and draws.
+
+    found: of crossings, by `scalelab.studies.batch_sweep.fit_crossings`. None where no size has two
+    losses.
 
     B_crit(L) of equation 5.1 belongs to the whole way to L: it is an average that the beginning,
     where batches are small, holds down. Between two losses it is (E_2 - E_1) / (S_2 - S_1), which
     is what a gradient noise scale, or a branch, measures at the moment.
     """
-    found = sweep.joint
-    if found is None:
-        return None
-    places = sweep.crossings.unique("level", maintain_order=True).sort("level")
+    places = crossings.unique("level", maintain_order=True).sort("level")
     losses, params = places["loss"].to_numpy(), places["params"].to_numpy()
     names = [f"S_{i}" for i in range(len(losses))]
     value, draws = log_batch(found, losses)
     steps = np.array([found.values[name] for name in names])
     drawn = found.draws[:, [found.law.names.index(name) for name in names]]
     pairs = np.flatnonzero(np.diff(params) == 0)
+    if not len(pairs):
+        return None
 
     def between(least: Array, batch: Array) -> Array:
         tokens = least * np.exp(batch)
@@ -190,12 +199,59 @@ def ratio(above: tuple[Array, Array], below: tuple[Array, Array], level: float) 
     return estimate(float(np.exp((above[0] - below[0]).mean())), draws, level)
 
 
-def best_fit(evidence: Evidence) -> Fit | None:
-    """What others should use: the sweep's law where it has a slope, else the noise scale's."""
-    sweep = fit_sweep(evidence)
-    if sweep is not None and not vague(sweep):
-        return sweep
-    return fit_noise(evidence)
+def best_fits(evidence: Evidence) -> tuple[Fit | None, Fit | None]:
+    """What others should use, and the same without what may be doubted in it, or None.
+
+    The sweep's law where it has a slope, else the noise scale's.
+    """
+    sweep = read_sweep(all_runs(evidence), level=evidence.level, seed=evidence.seed)
+    if sweep is not None and sweep.joint is not None and not vague(sweep.joint):
+        return sweep.joint, sweep.sound
+    noise = fit_noise(evidence)
+    return noise, noise
+
+
+def measured_losses(evidence: Evidence) -> tuple[float, float] | None:
+    """The lowest and the highest loss at which B_crit was measured; None without a measurement."""
+    found, _ = evidence.batch_laws
+    return None if found is None else (found.ranges["loss"][0], found.ranges["loss"][1])
+
+
+def slope_doubt(evidence: Evidence) -> str:
+    """Why nobody knows how far off alpha_B may be; empty where its draws say it."""
+    found, rest = evidence.batch_laws
+    return NO_SOUND if found is not None and rest is None else ""
+
+
+def union(first: Estimate, other: Estimate | None) -> Estimate:
+    """The first with the interval widened to that of both."""
+    if other is None:
+        return first
+    return replace(first, low=min(first.low, other.low), high=max(first.high, other.high))
+
+
+def above_floor(
+    crossings: pl.DataFrame, floor: Estimate, *, level: float = 0.9, seed: int = 0
+) -> Estimate | None:
+    """alpha of B_crit ~ (L - E)^(-1/alpha) through a sweep's crossings: union over E's interval.
+
+    The paper takes powers of L because its models are far above the least loss that any could
+    have; at that loss the noise scale must diverge (section 5.1). Where models come near to it,
+    L^(-1/alpha_B) is steep only because L - E is small. None where an E lies above all losses.
+    """
+    losses = crossings["loss"].to_numpy()
+    found = None
+    for e in (floor.value, floor.low, floor.high):
+        least = max(0.0, e)
+        if least >= losses.min():
+            return None
+        moved = crossings.with_columns(pl.Series("loss", losses - least))
+        one = fit_crossings(moved, level, seed)
+        if one is None:
+            return None
+        alpha = one.parameters["alpha_B"]
+        found = alpha if found is None else union(found, alpha)
+    return found
 
 
 def vague(found: Fit) -> bool:
@@ -228,23 +284,25 @@ def drawn_law(evidence: Evidence, count: int) -> tuple[Array, Array] | None:
     """Log B_star and 1 / alpha_B, (1 + count,) each, the study's own first, then draws of them.
 
     None where the study has none. Draws are those of the fit behind it, moved to the study's own
-    numbers; where no run of it is left they all equal these: `evidence.critical_batch` has no
-    interval.
+    numbers; of a sweep as many are of its sound part, so that what doubtful crossings do to the law
+    is in them. Where no run is left they all equal the study's: that has no interval.
     """
     own = evidence.critical_batch or measured(evidence)
     if own is None:
         return None
     star = np.full(1 + count, np.log(own["B_star"]))
     power = np.full(1 + count, 1 / own["alpha_B"])
-    found = best_fit(evidence)
-    if found is None:
+    fits = [fit for fit in evidence.batch_laws if fit is not None]
+    if not fits:
         return star, power
-    names = found.law.names
-    picks = np.random.default_rng([evidence.seed, 10]).integers(len(found.draws), size=count)
-    drawn = found.draws[picks]
-    alpha = drawn[:, names.index("alpha_B")]
-    with np.errstate(divide="ignore"):
-        log_star = np.log(drawn[:, names.index("B_star")])
-    star[1:] += log_star - np.log(found.values["B_star"])
-    power[1:] += 1 / alpha - 1 / found.values["alpha_B"]
+    generator = np.random.default_rng([evidence.seed, 10])
+    center = fits[0].values
+    for turn, found in enumerate(fits):
+        places = np.arange(1 + turn, 1 + count, len(fits))
+        names = found.law.names
+        drawn = found.draws[generator.integers(len(found.draws), size=len(places))]
+        with np.errstate(divide="ignore"):
+            log_star = np.log(drawn[:, names.index("B_star")])
+        star[places] += log_star - np.log(center["B_star"])
+        power[places] += 1 / drawn[:, names.index("alpha_B")] - 1 / center["alpha_B"]
     return star, power

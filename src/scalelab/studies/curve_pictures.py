@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from scalelab.fitting import Estimate, Fit
+from scalelab.fitting import Fit
 from scalelab.studies.conclusion import Axis, Picture, Series
+from scalelab.studies.curve_fits import Size
 from scalelab.studies.early_parts import Guess
 from scalelab.units import format_count
 
 
-def curves_picture(joint: Fit, points: pl.DataFrame) -> Picture:
-    """Loss against S_min by size, with one law (figure 4 right)."""
+def curves_picture(joint: Fit, points: pl.DataFrame, doubt: str) -> Picture:
+    """Loss against S_min by size, with one law (figure 4, right). doubt: of S_min, or nothing."""
     series = []
     for own in points.partition_by("params", maintain_order=True):
         params = float(own["params"][0])
@@ -28,30 +29,42 @@ def curves_picture(joint: Fit, points: pl.DataFrame) -> Picture:
         "Learning curves of all sizes and one law",
         "Held-out loss along the trunks, at constant rate after warm-up, against the steps that a "
         "batch far above the critical one would have needed; lines are L(N, S_min) with four "
-        "numbers for all.",
+        "numbers for all." + _remark(doubt),
         Axis("S_min, steps", kind="count"),
         Axis("Held-out loss, nats per token", kind="loss"),
         series,
-        paper="figure 4",
+        paper="figure 4, right",
     )
 
 
-def exponents_picture(alone: Sequence[tuple[float, Estimate]]) -> Picture:
-    """alpha_S of each size alone: (N, its exponent)."""
-    sizes = [params for params, _ in alone]
+def _remark(doubt: str) -> str:
+    return f" But {doubt}." if doubt else ""
+
+
+def exponents_picture(least: Sequence[Size], trained: Sequence[Size], doubt: str) -> Picture:
+    """alpha_S of each size alone: over S_min, and over the steps at the batch trained."""
     series = [
         Series(
-            *(sizes, [alpha.value for _, alpha in alone], "point", "each size alone"),
-            low=[alpha.low for _, alpha in alone],
-            high=[min(alpha.high, 3.0) for _, alpha in alone],
+            [one.params for one in sizes],
+            [one.alpha.value for one in sizes],
+            "hollow" if sizes is trained else "point",
+            "over steps at the batch trained" if sizes is trained else "over S_min",
+            low=[one.alpha.low for one in sizes],
+            high=[min(one.alpha.high, 3.0) for one in sizes],
         )
+        for sizes in (least, trained)
+        if sizes
     ]
+    sizes = [one.params for one in (*least, *trained)]
     if sizes:
-        series.append(Series([sizes[0], sizes[-1]], [0.76, 0.76], "dashed", "paper"))
+        ends = [min(sizes), max(sizes)]
+        series.append(Series(ends, [0.76, 0.76], "dashed", "paper, over S_min"))
     return Picture(
         "learning-curve-exponents",
         "Exponent of the learning curve, fitted to each size alone",
-        "One law for all sizes asks for a level line.",
+        "One law for all sizes asks for a level line over S_min. Over the steps at one batch the "
+        "exponent is smaller: the critical batch grows as the loss falls, and each step counts for "
+        "less." + _remark(doubt),
         Axis("Parameters, non-embedding", kind="count"),
         Axis("alpha_S", log=False),
         series,

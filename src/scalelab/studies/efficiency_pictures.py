@@ -1,41 +1,50 @@
-"""Pictures of efficiency: loss against tokens and compute, sizes at fixed compute, off-optimal."""
+"""Pictures of efficiency: loss against tokens and compute, equal budgets, off the optimum."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from scalelab.laws import Array
 from scalelab.studies.conclusion import Axis, Picture, Series
-from scalelab.studies.evidence import Run
+from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.joint import Joint
+from scalelab.studies.joint_forms import FORMS, MAIN
+from scalelab.studies.optimum import Optimum
+from scalelab.studies.sample_efficiency import Reached
+from scalelab.studies.size_pictures import size_pictures
 from scalelab.studies.trunk_curves import trunk_points
 from scalelab.units import format_count
 
 LOSS = Axis("Held-out loss, nats per token", kind="loss")
 SIZE = Axis("Parameters, non-embedding", kind="count")
+MOST = 10.0
+"""Beyond so many times the least, what other sizes cost is not drawn."""
 
 
 def pictures(
-    trunks: Sequence[Run],
-    branches: Sequence[Run],
-    joint: Joint | None,
-    flops: Array,
+    evidence: Evidence, found: Reached | None, joint: Joint | None, optima: Mapping[str, Optimum]
 ) -> list[Picture]:
-    """Figure 2 (both sides), figure 11 and figure 12, as far as there are runs for them."""
+    """Figures 2, 11 and 12 (both sides), and 19, as far as there are runs for them.
+
+    optima: by form of the law, counted as 6 N D; empty where the optimum is not among the sizes.
+    """
+    trunks = [run for run in evidence.trunks if run.result is not None]
     points = trunk_points(trunks, least_steps=0)
-    found = []
+    made = []
     if len(points):
-        found.append(_against_tokens(points))
-        found.append(_against_compute(points, joint, flops))
-        fixed = _fixed_compute(points)
-        if fixed.series:
-            found.append(fixed)
-    if joint is not None and len(flops):
-        found.append(_off_optimal(branches, joint, flops))
-    return found
+        made.append(_against_tokens(points))
+        made.append(_against_compute(points, joint))
+        made += [_fixed(points, "flops"), _fixed(points, "steps")]
+    if joint is not None and optima:
+        made.append(_off_optimal(evidence.branches, joint, optima, evidence.level))
+        made.append(_steps_of_others(optima, evidence.level))
+    if found is not None:
+        made += size_pictures(found, evidence)
+    return [picture for picture in made if picture.series]
 
 
 def _against_tokens(points: pl.DataFrame) -> Picture:
@@ -52,15 +61,16 @@ def _against_tokens(points: pl.DataFrame) -> Picture:
         Axis("Tokens processed", kind="count"),
         LOSS,
         series,
-        paper="figure 2 left",
+        paper="figure 2, left",
     )
 
 
-def _against_compute(points: pl.DataFrame, joint: Joint | None, flops: Array) -> Picture:
+def _against_compute(points: pl.DataFrame, joint: Joint | None) -> Picture:
     series = [
         Series(own["flops"].to_list(), own["loss"].to_list(), "line", level=float(own["params"][0]))
         for own in points.partition_by("params", maintain_order=True)
     ]
+    flops = np.empty(0) if joint is None else joint.reach()
     if joint is not None and len(flops):
         grid = np.geomspace(flops[0], flops[-1], 25)
         losses = joint.frontier(grid).loss
@@ -76,75 +86,109 @@ def _against_compute(points: pl.DataFrame, joint: Joint | None, flops: Array) ->
         Axis("Training compute, FLOP", kind="power"),
         LOSS,
         series,
-        paper="figure 2 right",
+        paper="figure 2, right",
     )
 
 
-def _fixed_compute(points: pl.DataFrame) -> Picture:
-    """Loss against size where every size has spent the same: interpolated along the trunks."""
+def _fixed(points: pl.DataFrame, column: Literal["flops", "steps"]) -> Picture:
+    """Loss against size where all have spent the same: interpolated along the trunks."""
     curves = [
-        (float(own["params"][0]), np.log(own["flops"].to_numpy()), np.log(own["loss"].to_numpy()))
+        (float(own["params"][0]), np.log(own[column].to_numpy()), np.log(own["loss"].to_numpy()))
         for own in points.partition_by("params", maintain_order=True)
     ]
     low = min(float(x[0]) for _, x, _ in curves)
     high = max(float(x[-1]) for _, x, _ in curves)
     series = []
-    for log_c in np.linspace(low, high, 9)[1:-1]:
+    for place in np.linspace(low, high, 9)[1:-1]:
         at = [
-            (n, float(np.exp(np.interp(log_c, x, y))))
+            (n, float(np.exp(np.interp(place, x, y))))
             for n, x, y in curves
-            if x[0] <= log_c <= x[-1] and len(x) > 1
+            if x[0] <= place <= x[-1] and len(x) > 1
         ]
         if len(at) >= 3:
             sizes, losses = [n for n, _ in at], [loss for _, loss in at]
-            compute = float(np.exp(log_c))
-            series.append(Series(sizes, losses, "point", level=compute))
-            series.append(Series(sizes, losses, "line", level=compute))
+            spent = float(np.exp(place))
+            series.append(Series(sizes, losses, "point", level=spent))
+            series.append(Series(sizes, losses, "line", level=spent))
+    if column == "flops":
+        return Picture(
+            "fixed-compute",
+            "Loss against size at fixed compute",
+            "Each compute has a best size; sizes too big for their compute have seen too little. "
+            "Along the trunks, at constant rate.",
+            SIZE,
+            LOSS,
+            series,
+            paper="figure 11, left",
+            level_title="Compute, FLOP",
+        )
     return Picture(
-        "fixed-compute",
-        "Loss against size at fixed compute",
-        "Each compute has a best size; sizes too big for their compute have seen too little. Along "
-        "the trunks, at constant rate.",
+        "fixed-steps",
+        "Loss against size at fixed steps",
+        "After equally many steps of one batch a larger size has the lower loss. Along the trunks, "
+        "at constant rate.",
         SIZE,
         LOSS,
         series,
-        paper="figure 11",
-        level_title="Compute, FLOP",
+        paper="figure 11, right",
+        level_title="Steps",
     )
 
 
-def _off_optimal(branches: Sequence[Run], joint: Joint, flops: Array) -> Picture:
+def _off_optimal(
+    branches: Sequence[Run], joint: Joint, optima: Mapping[str, Optimum], level: float
+) -> Picture:
     factors = np.geomspace(0.1, 10, 41)
-    most = flops[-1:]
-    at = joint.frontier(most)
-    extra = []
-    for factor in factors:
-        params = factor * at.params
-        tokens = joint.tokens_to(params, at.loss)
-        extra.append((joint.cost(params, "exact") * tokens / most)[:, 0])
-    values = np.array(extra)  # (f, 1 + k)
-    low, high = np.nanquantile(np.where(np.isfinite(values), values, 1e9)[:, 1:], [0.05, 0.95], 1)
-    kept = np.isfinite(values[:, 0]) & (values[:, 0] < 10)
-    series = [
-        Series(
-            factors[kept].tolist(),
-            values[kept, 0].tolist(),
-            "line",
-            f"joint law at {most[0]:.1g} FLOP",
-            low=np.minimum(low[kept], 10).tolist(),
-            high=np.minimum(high[kept], 10).tolist(),
-        ),
-        *_measured(branches, joint),
-        Series([0.6, 2.2], [1.2, 1.2], "dashed", "paper: at most 20% more"),
-    ]
+    series = []
+    for form, optimum in optima.items():
+        values = np.array([optimum.compute(factor) for factor in factors])  # (f, 1 + k)
+        kept = np.isfinite(values[:, 0]) & (values[:, 0] < MOST)
+        series.append(_over(factors[kept], values[kept], FORMS[form], form == MAIN, level))
+    series += _measured(branches, joint)
+    series.append(Series([0.6, 2.2], [1.2, 1.2], "dashed", "paper: at most 20% more"))
+    size = next(iter(optima.values())).size
     return Picture(
         "off-optimal-size",
         "Compute to a loss, by how far the size is from the optimal one",
-        "Every point is a run: its compute over what the frontier needs to its loss.",
+        f"Lines: the compute (6 N D) to the loss of which N = {format_count(size)} is the optimal "
+        "size, by each form of the law. Points: runs, their compute over what the joint law's "
+        "frontier needs to their loss.",
         Axis("Size over the optimal size", kind="plain"),
         Axis("Compute over the least", kind="plain"),
         series,
-        paper="figure 12",
+        paper="figure 12, left",
+    )
+
+
+def _steps_of_others(optima: Mapping[str, Optimum], level: float) -> Picture:
+    factors = np.geomspace(0.3, 10, 41)
+    series = []
+    for form, optimum in optima.items():
+        values = np.array([optimum.steps(factor) for factor in factors])
+        kept = np.isfinite(values[:, 0]) & (values[:, 0] < MOST)
+        series.append(_over(factors[kept], values[kept], FORMS[form], form == MAIN, level))
+    series.append(Series([2.2], [0.55], "hollow", "paper: 45% fewer at 2.2"))
+    return Picture(
+        "off-optimal-steps",
+        "Steps to a loss, by how far the size is from the optimal one",
+        "Sizes beyond the optimal one reach its loss in fewer steps, smaller ones in more; of a "
+        "batch far above the critical one as of the batch trained, by each form of the law.",
+        Axis("Size over the optimal size", kind="plain"),
+        Axis("Steps over those of the optimal size", kind="plain"),
+        series,
+        paper="figure 12, right",
+    )
+
+
+def _over(x: Array, values: Array, label: str, banded: bool, level: float) -> Series:
+    """A line (f, 1 + k) of which the first column is the fit; a band where asked for."""
+    if not banded:
+        return Series(x.tolist(), values[:, 0].tolist(), "line", label)
+    tail = 0.5 - level / 2
+    drawn = np.where(np.isfinite(values[:, 1:]), values[:, 1:], MOST)
+    low, high = np.minimum(np.quantile(drawn, [tail, 1 - tail], axis=1), MOST)
+    return Series(
+        *(x.tolist(), values[:, 0].tolist(), "line", label), low=low.tolist(), high=high.tolist()
     )
 
 
@@ -152,9 +196,9 @@ def _measured(branches: Sequence[Run], joint: Joint) -> list[Series]:
     """Runs beside the frontier: size over N_opt and compute over C_opt, both at the run's loss."""
     if not branches:
         return []
-    compute = np.array([run.flops for run in branches])
+    compute = np.array([6.0 * run.params * run.tokens for run in branches])
     grid = np.geomspace(compute.min() / 30, compute.max() * 3, 120)
-    at = joint.frontier(grid)
+    at = joint.frontier(grid, "6N")
     kept = np.isfinite(at.loss[0])
     if kept.sum() < 2:
         return []
@@ -167,8 +211,8 @@ def _measured(branches: Sequence[Run], joint: Joint) -> list[Series]:
         known = (place >= fall[0]) & (place <= fall[-1])
         best_c = np.exp(np.interp(place, fall, log_c))
         best_n = np.exp(np.interp(place, fall, log_n))
-        spent = np.array([run.flops for run in own]) / best_c
-        shown = known & (spent < 10)
+        spent = np.array([6.0 * run.params * run.tokens for run in own]) / best_c
+        shown = known & (spent < MOST)
         series.append(
             Series(
                 (params / best_n)[shown].tolist(),

@@ -15,7 +15,7 @@ from scalelab.counting import count_parameters, flops_per_token
 from scalelab.errors import Notice
 
 if TYPE_CHECKING:
-    from scalelab.fitting import Estimate
+    from scalelab.fitting import Estimate, Fit
     from scalelab.training.spec import TrainSpec
 
 CURVE_SCHEMA = {
@@ -142,6 +142,13 @@ class Evidence:
         value = (squares / freedom) ** 0.5
         low, high = (float((squares / end) ** 0.5) for end in ends)
         return Estimate(value, low, high, self.level, value / (2 * freedom) ** 0.5)
+
+    @cached_property
+    def batch_laws(self) -> tuple[Fit | None, Fit | None]:
+        """Fits of the critical batch's law that others use: see `critical_batch_law.best_fits`."""
+        from scalelab.studies.critical_batch_law import best_fits
+
+        return best_fits(self)
 
     @property
     def noise_level(self) -> float:

@@ -1,13 +1,15 @@
-"""The joint law of a ladder and what follows from it: optimal sizes, losses, compute to a loss.
+"""The joint law of a ladder and what follows from it: optimal sizes and their losses.
 
     L(N, D) = E + [(A / N^alpha)^(1 / gamma) + (B / D^beta)^(1 / gamma)]^gamma
 
 is the form in which a study predicts (`scalelab.laws.coupled`); it contains Kaplan's and
-Chinchilla's. Everything is asked for at the fit and at its draws at once, so that intervals follow.
+Chinchilla's, which has gamma = 1 and is fitted too, to doubt the form. Everything is asked for at
+the fit and at its draws at once, so that intervals follow.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -20,7 +22,8 @@ from scalelab.fitting import Estimate, Fit, fit
 from scalelab.fitting.result import estimate
 from scalelab.laws import Array
 from scalelab.studies.conclude import NOISE_FALLS
-from scalelab.studies.evidence import Evidence, table
+from scalelab.studies.curve_laws import FEWEST_SIZES
+from scalelab.studies.evidence import Evidence, Run, table
 
 Convention = Literal["exact", "6N"]
 
@@ -34,8 +37,8 @@ BEYOND = 30.0
 class Frontier:
     """Optimal sizes at some compute: (1 + k, c) each, the fit's own first.
 
-    flops: (c,), what is held fixed: C, or C_min where a critical batch was given. params, tokens,
-    loss: of the optimum at the ladder's batch; NaN where it lies beyond the sizes looked at.
+    flops: (c,), what is held fixed. params, tokens, loss: of the optimum at the ladder's batch; NaN
+    where it lies beyond the sizes looked at.
     """
 
     flops: Array
@@ -48,26 +51,39 @@ class Frontier:
 class Joint:
     """A joint law with the costs of its ladder.
 
-    fit: of the law ``coupled``. sizes, per_token: N and training FLOP per token of the ladder's
-    sizes. batch_tokens: at which it was trained. flops: least and most compute of its runs (6N).
+    fit: of the law ``coupled`` or ``chinchilla``. sizes, per_token: N and training FLOP per token
+    of the ladder's sizes. batch_tokens: at which it was trained. constant: the loss at constant
+    rate over the law's; B_crit is asked there, for it was measured there: a decay lowers the loss,
+    and nothing says that it raises the critical batch.
     """
 
     fit: Fit
     sizes: Array
     per_token: Array
     batch_tokens: float
+    constant: float = 1.0
 
     @cached_property
     def theta(self) -> Array:
-        """Values of E, A, B, alpha, beta, gamma: (1 + k, 6), the fit's own first."""
+        """Values of the law's parameters: (1 + k, p), the fit's own first."""
         names = self.fit.law.names
         own = np.array([self.fit.values[name] for name in names])
         return np.vstack([own, self.fit.draws])
 
     def _values(self) -> list[Array]:
+        """E, A, B, alpha, beta and gamma, (1 + k, 1) each."""
         names = self.fit.law.names
-        order = [names.index(name) for name in ("E", "A", "B", "alpha", "beta", "gamma")]
-        return [self.theta[:, j, None] for j in order]
+        order = [names.index(name) for name in ("E", "A", "B", "alpha", "beta")]
+        gamma = (
+            self.theta[:, names.index("gamma"), None]
+            if "gamma" in names
+            else np.ones((len(self.theta), 1))
+        )
+        return [*(self.theta[:, j, None] for j in order), gamma]
+
+    def first(self, count: int) -> Joint:
+        """The same with fewer draws: `count` values of everything."""
+        return replace(self, fit=replace(self.fit, draw_theta=self.fit.draw_theta[: count - 1]))
 
     def cost(self, params: Array, convention: Convention) -> Array:
         """Training FLOP per token at sizes between, and a little beyond, the ladder's."""
@@ -90,94 +106,45 @@ class Joint:
             data = (np.log(b) - beta * np.log(tokens)) / gamma
             return np.asarray(e + np.exp(gamma * np.logaddexp(size, data)))
 
-    def converged(self, params: Array) -> Array:
-        """Losses without end of data, (1 + k, n)."""
-        e, a, _, alpha, _, _ = self._values()
-        return np.asarray(e + a * params**-alpha)
-
-    def tokens_to(self, params: Array, loss: Array) -> Array:
-        """Tokens to losses (1 + k, n), infinite where a size never reaches one."""
-        e, a, b, alpha, beta, gamma = self._values()
-        with np.errstate(all="ignore"):
-            left = (loss - e) ** (1 / gamma) - (a * params**-alpha) ** (1 / gamma)
-            found = (b * left**-gamma) ** (1 / beta)
-        return np.asarray(np.where(left > 0, found, np.inf))
-
-    def frontier(
-        self,
-        flops: Array,
-        convention: Convention = "exact",
-        critical: tuple[Array, Array] | None = None,
-    ) -> Frontier:
-        """The size of the lowest loss at each compute (c,).
-
-        critical: log B_star and 1 / alpha_B, (1 + k,) each: then what is held is
-        C_min = C / (1 + B / B_crit(L)), equation 5.5.
-        """
+    def frontier(self, flops: Array, convention: Convention = "exact") -> Frontier:
+        """The size of the lowest loss at each compute (c,), at the ladder's batch."""
         log_n = np.linspace(np.log(self.sizes[0] / BEYOND), np.log(self.sizes[-1] * BEYOND), GRID)
         params = np.exp(log_n)
         cost = self.cost(params, convention)
         shape = (len(self.theta), len(flops))
         found = {name: np.full(shape, np.nan) for name in ("params", "tokens", "loss")}
         for j, c in enumerate(flops):
-            tokens = self._tokens(c / cost, params, critical)
-            loss = self.loss(params, tokens)
-            at, found["loss"][:, j] = lowest(log_n, loss)
+            at, found["loss"][:, j] = lowest(log_n, self.loss(params, c / cost))
             found["params"][:, j] = np.exp(at)
-            found["tokens"][:, j] = np.exp(
-                [np.interp(x, log_n, row) for x, row in zip(at, np.log(tokens), strict=True)]
-            )
+            found["tokens"][:, j] = np.exp(np.interp(at, log_n, np.log(c / cost)))
         return Frontier(flops, found["params"], found["tokens"], found["loss"])
 
-    def _tokens(
-        self, small_batch: Array, params: Array, critical: tuple[Array, Array] | None
-    ) -> Array:
-        """Tokens at the ladder's batch, (1 + k, n), for those far below the critical batch (n,)."""
-        tokens = np.broadcast_to(small_batch, (len(self.theta), len(small_batch)))
-        if critical is None:
-            return tokens
-        star, power = critical
-        for _ in range(30):
-            log_b = star[:, None] - power[:, None] * np.log(self.loss(params, tokens))
-            wanted = small_batch * (1 + self.batch_tokens * np.exp(-np.clip(log_b, -30, 60)))
-            # Halfway in the logarithm: more tokens raise B_crit, which then asks for fewer.
-            tokens = np.sqrt(tokens * wanted)
-        return np.asarray(tokens)
-
-    def reach(
-        self,
-        convention: Convention = "exact",
-        critical: tuple[Array, Array] | None = None,
-        points: int = 7,
-    ) -> Array:
+    def reach(self, convention: Convention = "exact", points: int = 7) -> Array:
         """Compute at which the optimum lies among the ladder's sizes, evenly in the log; (c,).
 
-        critical: as in `frontier`. Empty where that is less than a factor of 3 or nowhere.
+        Empty where that is less than a factor of 3 or nowhere.
         """
         ends = self.sizes[[0, -1]]
         tokens = np.array([self.fit.ranges["tokens"][0], self.fit.ranges["tokens"][1]])
         low, high = (float(x) for x in self.cost(ends, convention) * tokens)
-        if critical is not None:  # C_min lies below C, at small batches far below
-            low /= 10
         wide = np.geomspace(low, high, 60)
-        own = replace(self, fit=replace(self.fit, draw_theta=self.fit.draw_theta[:1]))
-        first = None if critical is None else (critical[0][:2], critical[1][:2])
-        best = own.frontier(wide, convention, first).params[0]
+        best = self.first(1).frontier(wide, convention).params[0]
         inside = wide[(best >= ends[0]) & (best <= ends[1])]
         if len(inside) < 2 or inside[-1] < 3 * inside[0]:
             return np.empty(0)
         return np.geomspace(inside[0], inside[-1], points)
 
 
-def joint_of(evidence: Evidence) -> Joint | None:
+def joint_of(
+    evidence: Evidence, form: Literal["coupled", "chinchilla"] = "coupled", constant: float = 1.0
+) -> Joint | None:
     """The joint law of the ladder's decayed runs, None where they are too few."""
     runs = evidence.branches
-    shapes = {run.params: run.spec.shape for run in runs}
-    if len(shapes) < 4:
+    if len({run.params for run in runs}) < FEWEST_SIZES:
         return None
     try:
         found = fit(
-            "coupled",
+            form,
             table(runs),
             falls=NOISE_FALLS,
             draws=DRAWS,
@@ -186,12 +153,19 @@ def joint_of(evidence: Evidence) -> Joint | None:
         )
     except FitError:
         return None
+    return of_ladder(found, runs, constant)
+
+
+def of_ladder(found: Fit, runs: Sequence[Run], constant: float = 1.0) -> Joint:
+    """A law of size and tokens with what the sizes of its runs cost."""
+    shapes = {run.params: run.spec.shape for run in runs}
     sizes = sorted(shapes)
     return Joint(
         found,
         np.array(sizes, dtype=float),
         np.array([flops_per_token(shapes[size]) for size in sizes]),
         float(np.median([run.spec.batch_tokens for run in runs])),
+        constant,
     )
 
 

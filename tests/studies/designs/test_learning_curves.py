@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planted_curves import CRITICAL, evidence, steps_law, trunks
+from planted import Law
+from planted_batch import batch_runs, critical
+from planted_curves import CRITICAL, evidence, steps_law, trunks, with_noise_scale
 
 from scalelab.studies.conclusion import Conclusion
+from scalelab.studies.conversion import conversion
+from scalelab.studies.curve_laws import NO_FLOOR, fit_steps
 from scalelab.studies.designs.learning_curves import DESIGN
 from scalelab.studies.early_parts import guesses
 from scalelab.studies.evidence import Evidence
@@ -17,7 +21,15 @@ from scalelab.studies.trunk_curves import at_best, trunk_points
 
 @pytest.fixture(scope="module")
 def concluded() -> Conclusion:
-    return DESIGN.conclude(evidence(trunks(steps_law())))
+    with pytest.MonkeyPatch.context() as patch:  # fewer refits, for speed
+        patch.setattr("scalelab.studies.conversion.LAWS", 12)
+        patch.setattr("scalelab.studies.curve_fits.LAWS", 5)
+        return DESIGN.conclude(measured(steps_law()))
+
+
+def measured(law: Law) -> Evidence:
+    """A ladder under a law, the critical batch measured at its losses."""
+    return evidence(with_noise_scale(trunks(law)))
 
 
 def findings(conclusion: Conclusion) -> dict[str, str]:
@@ -30,7 +42,50 @@ def test_paper_planted_agrees_in_every_comparison(concluded: Conclusion) -> None
     alpha = concluded.numbers["alpha_S"].estimate
     assert alpha.value == pytest.approx(0.76, abs=0.03)
     assert alpha.low < 0.76 < alpha.high
-    assert concluded.pictures[0].paper == "figure 4"
+    assert concluded.pictures[0].paper == "figure 4, right"
+    # With no critical batch in it the exponent is that of another law: smaller, for at one batch
+    # each step counts for less as the critical batch grows.
+    assert concluded.numbers["alpha_S_as_trained"].estimate.high < 0.6
+    assert concluded.numbers["S_min_follows_S"].estimate.value > 0.5
+
+
+def test_what_is_not_known_of_the_critical_batch_is_in_the_interval(
+    concluded: Conclusion,
+) -> None:
+    exact = fit_steps(NO_FLOOR, at_best(trunk_points(trunks(steps_law())), CRITICAL), evidence([]))
+    assert exact is not None
+    one, known = concluded.numbers["alpha_S"].estimate, exact.parameters["alpha_S"]
+    assert one.high - one.low > 1.5 * (known.high - known.low)
+
+
+def test_where_s_min_is_an_extrapolation_alpha_s_is_not_told() -> None:
+    # A batch far below the critical one: what S_min adds up to is the law of the critical batch.
+    far = {"B_star": 4e6, "alpha_B": 0.21}
+    found = DESIGN.conclude(evidence(trunks(steps_law()), critical_batch=far))
+    for finding in found.findings[:2]:
+        assert finding.estimate is None
+        assert finding.why.startswith("the batch of 1,024 tokens is 1/15")
+        assert "S_min is an extrapolation" in finding.why
+    assert "over the steps at the batch trained" in found.statement
+    alpha_n = found.findings[2].estimate
+    assert alpha_n is not None
+    # What size leaves to long training hangs on how long that is: both guesses are in.
+    for name in ("alpha_N", "alpha_N_as_trained"):
+        own = found.numbers[name].estimate
+        assert alpha_n.low <= own.low
+        assert own.high <= alpha_n.high
+
+
+def test_losses_beyond_the_measurement_are_an_extrapolation_too() -> None:
+    runs = trunks(steps_law())
+    sweep = batch_runs(critical(CRITICAL["B_star"], CRITICAL["alpha_B"]))
+    everything = [*runs, *sweep]
+    seen = Evidence(own=(), ladder=runs, everything=everything, critical_batch=CRITICAL)
+    points = at_best(trunk_points(seen.trunks), CRITICAL)
+    found = conversion(points, seen)
+    assert found.follows > 0.5
+    assert found.inside < 0.6  # the sweep ends at 1.98 nats, the ladder at 1.47
+    assert found.doubt
 
 
 def test_early_parts_predict_better_with_the_other_sizes(concluded: Conclusion) -> None:
@@ -42,16 +97,19 @@ def test_early_parts_predict_better_with_the_other_sizes(concluded: Conclusion) 
         assert concluded.numbers[f"coverage_{share}_with_others"].estimate.value >= 0.6
 
 
+@pytest.mark.usefixtures("few_laws")
 def test_other_exponent_differs() -> None:
-    found = DESIGN.conclude(evidence(trunks(steps_law(alpha_n=0.15, alpha_s=0.45, n_c=5e5))))
+    found = DESIGN.conclude(measured(steps_law(alpha_n=0.15, alpha_s=0.45, n_c=5e5)))
     assert findings(found)["alpha_S"] == "differs"
     assert findings(found)["alpha_N"] == "differs"
     assert found.statement.startswith("Differs")
+    assert "What may be behind it: alpha_S: S_min is computed" in found.statement
 
 
+@pytest.mark.usefixtures("few_laws")
 def test_exponent_that_moves_with_size_differs_in_the_trend() -> None:
     law = steps_law(exponent_of=lambda n: 0.76 * (n / 1e5) ** 0.15)
-    found = DESIGN.conclude(evidence(trunks(law)))
+    found = DESIGN.conclude(measured(law))
     assert findings(found)["alpha_S_per_decade_of_N"] == "differs"
     slope = found.findings[1].estimate
     assert slope is not None
@@ -72,8 +130,10 @@ def test_floor_is_found_where_there_is_one(concluded: Conclusion) -> None:
     assert concluded.numbers["floor"].estimate.low < 0.1
 
 
+@pytest.mark.usefixtures("few_laws")
 def test_much_noise_cannot_tell() -> None:
-    found = DESIGN.conclude(evidence(trunks(steps_law(), noise=0.03, shared=0.05)))
+    runs = with_noise_scale(trunks(steps_law(), noise=0.03, shared=0.05))
+    found = DESIGN.conclude(evidence(runs))
     verdicts = findings(found)
     assert verdicts["alpha_S"] == "cannot tell"
     assert verdicts["alpha_S_per_decade_of_N"] == "cannot tell"

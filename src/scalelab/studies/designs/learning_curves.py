@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from scalelab.errors import FitError
-from scalelab.fitting import Estimate, Fit, fit
-from scalelab.fitting.line import fit_line
-from scalelab.laws import get_law
+from scalelab.fitting import Estimate, Fit
 from scalelab.studies.conclusion import (
     Check,
     Conclusion,
     Finding,
     Number,
+    because,
     phrase,
 )
-from scalelab.studies.curve_laws import DRAWS, FEWEST_SIZES, NO_FLOOR, WITH_FLOOR, fit_steps
+from scalelab.studies.conversion import Conversion, fit_least_steps
+from scalelab.studies.critical_batch_law import union
+from scalelab.studies.curve_fits import CurveFits, Size, fit_curves, leave_one_out
+from scalelab.studies.curve_laws import FEWEST_SIZES, NO_FLOOR, WITH_FLOOR
 from scalelab.studies.curve_pictures import curves_picture, early_picture, exponents_picture
 from scalelab.studies.design import Design, nothing
 from scalelab.studies.early_parts import Guess, guesses
@@ -38,6 +38,7 @@ ALPHA_S = Check.about(
     0.15,  # a fifth: S_min over a halving of what steps leave within 2.1 to 3.1 times, paper 2.5
     "Kaplan et al. 2020, equation 5.6 and table 3",
     "what is left to learn falls as S_min^-.76",
+    "S_min is computed from a critical batch measured on one small size",
 )
 ALPHA_N = Check.about(
     "alpha_N",
@@ -45,6 +46,7 @@ ALPHA_N = Check.about(
     0.025,  # a third
     "Kaplan et al. 2020, equation 5.6 and table 3",
     "the loss of long training falls as N^-.077",
+    "the law has no floor, and these losses of bytes are nearer to the text's own than the paper's",
 )
 TREND = Check.about(
     "alpha_S_per_decade_of_N",
@@ -52,23 +54,15 @@ TREND = Check.about(
     0.1,  # of .76: an eighth a decade
     "Kaplan et al. 2020, sections 1.1 and 5.2",
     "the parameters of the learning curve hardly depend on the size",
+    "at constant rate the smallest sizes run into the plateau of their learning rate",
 )
 EARLY = Check.at_most(
     "error_from_first_quarter",
     0.02,
     "Kaplan et al. 2020, section 1.1",
     "the early part of a curve predicts its end: from a quarter of the training within 2%",
+    "a quarter of so short a training is hardly past its warm-up",
 )
-
-
-@dataclass(frozen=True)
-class _Size:
-    """A size fitted alone."""
-
-    params: float
-    alpha: Estimate
-    floor: float
-    fit: Fit
 
 
 def conclude(evidence: Evidence) -> Conclusion:
@@ -85,14 +79,13 @@ def conclude(evidence: Evidence) -> Conclusion:
         )
         return _nothing(why)
     points = at_best(points, critical)
-    joint = fit_steps(NO_FLOOR, points, evidence)
-    if joint is None:
+    fits = fit_curves(points, evidence)
+    if fits is None:
         return _nothing("the curves after warm-up have too few points for a law")
-    alone = _each_alone(points, evidence)
-    left_out = _leave_one_out(points, evidence)
+    left_out = leave_one_out(points, evidence)
     early = _early(points, left_out, critical, evidence)
-    findings = _findings(joint, alone, early, evidence)
-    numbers = _numbers(joint, points, alone, left_out, early, evidence)
+    findings = _findings(fits, early, evidence)
+    numbers = _numbers(fits, points, left_out, early, evidence)
     return Conclusion(
         design=DESIGN.name,
         title=DESIGN.title,
@@ -100,8 +93,8 @@ def conclude(evidence: Evidence) -> Conclusion:
         findings=findings,
         numbers=numbers,
         pictures=[
-            curves_picture(joint, points),
-            exponents_picture([(one.params, one.alpha) for one in alone]),
+            curves_picture(fits.joint, points, fits.conversion.doubt),
+            exponents_picture(fits.alone, fits.alone_trained, fits.conversion.doubt),
             early_picture(early),
         ],
         left_out=evidence.left_out,
@@ -115,45 +108,6 @@ def _nothing(why: str) -> Conclusion:
         f"{phrase()}: {why}.",
         [Finding(check, None, why) for check in (ALPHA_S, ALPHA_N, TREND, EARLY)],
     )
-
-
-# --- fits -----------------------------------------------------------------------------------------
-
-
-def _each_alone(points: pl.DataFrame, evidence: Evidence) -> list[_Size]:
-    found = []
-    for own in points.partition_by("params", maintain_order=True):
-        try:
-            one = fit(
-                get_law("power", "steps_min"),
-                own,
-                estimator="least-squares",
-                clusters="run",
-                draws=DRAWS,
-                level=evidence.level,
-                seed=evidence.seed,
-            )
-        except FitError:
-            continue
-        alpha = one.parameters["alpha"]
-        inside = 0.02 < alpha.value < 2.5  # at a bound nothing was found
-        if inside and np.isfinite(alpha.stderr) and alpha.stderr > 0:
-            found.append(_Size(float(own["params"][0]), alpha, one.values["E"], one))
-    return found
-
-
-def _leave_one_out(
-    points: pl.DataFrame, evidence: Evidence
-) -> Mapping[float, tuple[Fit | None, Fit | None]]:
-    """For each size, Kaplan's form and that with a floor fitted to all the others."""
-    found = {}
-    for params in points["params"].unique().sort().to_list():
-        others = points.filter(pl.col("params") != params)
-        found[params] = (
-            fit_steps(NO_FLOOR, others, evidence, draws=120),
-            fit_steps(WITH_FLOOR, others, evidence, draws=120),
-        )
-    return found
 
 
 def _early(
@@ -177,32 +131,33 @@ def _early(
     ]
 
 
-def _trend(alone: Sequence[_Size], evidence: Evidence) -> Estimate | None:
-    if len(alone) < FEWEST_SIZES:
-        return None
-    decades = np.log10([one.params for one in alone])
-    values = np.array([one.alpha.value for one in alone])
-    errors = np.array([one.alpha.stderr for one in alone])
-    return fit_line(decades, values, errors, level=evidence.level).slope
-
-
 # --- words and numbers ----------------------------------------------------------------------------
 
 
-def _findings(
-    joint: Fit, alone: Sequence[_Size], early: Sequence[Guess], evidence: Evidence
-) -> list[Finding]:
-    trend = _trend(alone, evidence)
+def _findings(fits: CurveFits, early: Sequence[Guess], evidence: Evidence) -> list[Finding]:
+    """Over S_min where that is a measurement.
+
+    Where it is none alpha_S is mostly the law of the critical batch, and nothing is told of it.
+    Where it is one, one law for all sizes and the mean over sizes alone are two readings of one
+    claim: what they differ by, because sizes do not share one curve, is in the interval. alpha_N is
+    what size leaves to long training: where S_min is no measurement it and S are two guesses of how
+    long that is, and the interval holds both.
+    """
+    doubt = fits.conversion.doubt
+    alpha_s, alpha_n = (fits.joint.parameters[name] for name in ("alpha_S", "alpha_N"))
+    if doubt:
+        alpha_n = union(alpha_n, fits.trained.parameters["alpha_N"])
+    few = "" if fits.trend else f"{len(fits.alone)} sizes have a law of their own"
     error = _mean_error(early, 0.25, "with others", evidence)
     return [
-        Finding(ALPHA_S, joint.parameters["alpha_S"]),
-        Finding(TREND, trend, "" if trend else f"{len(alone)} sizes have a law of their own"),
-        Finding(ALPHA_N, joint.parameters["alpha_N"]),
-        _early_finding(error, alone),
+        Finding(ALPHA_S, None if doubt else union(alpha_s, fits.mean), doubt),
+        Finding(TREND, None if doubt else fits.trend, doubt or few),
+        Finding(ALPHA_N, alpha_n),
+        _early_finding(error, fits.alone),
     ]
 
 
-def _early_finding(error: Estimate | None, alone: Sequence[_Size]) -> Finding:
+def _early_finding(error: Estimate | None, alone: Sequence[Size]) -> Finding:
     if error is None:
         return Finding(EARLY, None, "the curves have too few points in their beginning")
     scatter = float(np.median([one.fit.noise[1] for one in alone])) if alone else 0.0
@@ -221,20 +176,42 @@ def _mean_error(
 
 
 def _numbers(
-    joint: Fit,
+    fits: CurveFits,
     points: pl.DataFrame,
-    alone: Sequence[_Size],
     left_out: Mapping[float, tuple[Fit | None, Fit | None]],
     early: Sequence[Guess],
     evidence: Evidence,
 ) -> dict[str, Number]:
+    over = "over S_min" + (", an extrapolation" if fits.conversion.doubt else "")
     numbers = {
-        name: Number(joint.parameters[name], unit, f"{name} of one law for all sizes")
+        name: Number(fits.joint.parameters[name], unit, f"{name} of one law for all sizes, {over}")
         for name, unit in (("alpha_S", ""), ("alpha_N", ""), ("S_c", "steps"), ("N_c", ""))
     }
-    for one in alone:
-        name = format_count(one.params)
-        numbers[f"alpha_S_N{name}"] = Number(one.alpha, "", f"alpha_S of N = {name} alone")
+    for name in ("alpha_S", "alpha_N"):
+        numbers[f"{name}_as_trained"] = Number(
+            fits.trained.parameters[name],
+            "",
+            f"{name} of one law over the steps at the batch trained, with no critical batch in it",
+        )
+    if fits.mean is not None:
+        words = f"alpha_S of each size alone, their mean, {over}"
+        numbers["alpha_S_mean"] = Number(fits.mean, "", words)
+    if fits.trend_trained is not None:
+        numbers["alpha_S_per_decade_of_N_as_trained"] = Number(
+            fits.trend_trained,
+            "",
+            "how alpha_S of each size over the steps at the batch trained moves with N",
+        )
+    numbers |= _of_conversion(fits.conversion, evidence.level)
+    for sizes, words, end in (
+        (fits.alone, over, ""),
+        (fits.alone_trained, "over steps as trained", "_as_trained"),
+    ):
+        for one in sizes:
+            name = format_count(one.params)
+            numbers[f"alpha_S_N{name}{end}"] = Number(
+                one.alpha, "", f"alpha_S of N = {name} alone, {words}"
+            )
     for share in SHARES:
         for way in ("alone", "with others"):
             error = _mean_error(early, share, way, evidence)
@@ -251,6 +228,22 @@ def _numbers(
             )
     numbers |= _comparison(points, left_out, evidence)
     return numbers
+
+
+def _of_conversion(found: Conversion, level: float) -> dict[str, Number]:
+    """How much of S_min is measured: exact of these runs, under the law of the critical batch."""
+    return {
+        name: Number(Estimate(value, value, value, level), "", meaning)
+        for name, value, meaning in (
+            ("B_crit_over_B", found.over, "critical batch over the one trained, median of points"),
+            ("S_min_follows_S", found.follows, "d ln S_min / d ln S, median of points"),
+            (
+                "share_of_losses_measured",
+                found.inside,
+                "share of points at losses at which the critical batch was measured",
+            ),
+        )
+    }
 
 
 _WAYS = {"alone": "by its own curve alone", "with others": "with the other sizes' law"}
@@ -283,7 +276,7 @@ def _comparison(
         for (name, values), law in zip(errors.items(), words, strict=True)
         if values
     }
-    whole = fit_steps(WITH_FLOOR, points, evidence)
+    whole = fit_least_steps(WITH_FLOOR, points, evidence)
     if whole is None:
         return numbers
     meaning = "of the law with a floor"
@@ -296,30 +289,51 @@ def _comparison(
 
 def _statement(findings: Sequence[Finding], numbers: Mapping[str, Number]) -> str:
     alpha_s, trend, alpha_n, error = findings
-    text = (
-        f"{phrase(findings)}: one law for the curves of all sizes has "
-        f"alpha_S = {alpha_s.estimate} (paper .76) and alpha_N = {alpha_n.estimate} (.077)"
-    )
+    if alpha_s.estimate is None:
+        trained = [
+            number.estimate.value
+            for name, number in numbers.items()
+            if name.startswith("alpha_S_N") and name.endswith("_as_trained")
+        ]
+        text = f"{phrase(findings)}: of alpha_S nothing can be told: {alpha_s.why}"
+        if trained:
+            text += (
+                "; over the steps at the batch trained the curves of sizes alone have exponents of "
+                f"{min(trained):.2f} to {max(trained):.2f}"
+            )
+        text += f"; alpha_N = {alpha_n.estimate} (paper .077)"
+    else:
+        text = (
+            f"{phrase(findings)}: one law for the curves of all sizes has alpha_S = "
+            f"{numbers['alpha_S'].estimate} over S_min (paper .76)"
+        )
+        if "alpha_S_mean" in numbers:
+            text += f", sizes alone {numbers['alpha_S_mean'].estimate} on average"
+        text += f", and alpha_N = {alpha_n.estimate} (.077)"
     if trend.estimate is not None:
-        text += f"; fitted to each size alone alpha_S moves by {trend.estimate} a decade of N"
+        text += f"; alpha_S of sizes alone moves by {trend.estimate} a decade of N"
     if error.estimate is not None:
         text += (
             f"; the first quarter of a curve with the other sizes' law predicts its end to "
             f"{error.estimate} of it"
         )
+        if "error_25pct_alone" in numbers:
+            text += f" (by itself to {numbers['error_25pct_alone'].estimate})"
     if {"misfit_no_floor", "misfit_with_floor"} <= set(numbers):
         plain, floor = (
             numbers[f"misfit_{name}"].estimate.value for name in ("no_floor", "with_floor")
         )
-        better, off = ("with", floor) if floor < plain else ("without", plain)
-        text += f"; the law {better} a floor describes a size left out better (to {off:.2%})"
-    return text + "."
+        text += (
+            f"; the paper's law describes a size left out to {plain:.2%}, one with a floor to "
+            f"{floor:.2%}"
+        )
+    return text + "." + because(findings)
 
 
 DESIGN = Design(
     name="learning-curves",
     title="Learning curves",
-    paper="section 5.2, figure 4 right",
+    paper="section 5.2, figure 4, right",
     varies="size and steps: the trunks of the ladder along their training",
     holds="batch, constant learning rate after warm-up, text",
     concludes="L(N, S_min) as one law for all sizes, and how well early parts predict the end",
