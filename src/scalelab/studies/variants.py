@@ -180,12 +180,12 @@ def excess(tuned: Tuned[K], name: K, others: Sequence[K], level: float) -> Estim
 def over_best(
     tuned: Tuned[K], names: Sequence[K], level: float
 ) -> tuple[list[float], list[float], list[float]]:
-    """Percent above the least of the named variants, with ends, for a picture."""
+    """Share above the least of the named variants, with ends, for a picture."""
     loss, errors = tuned.only(names)
     tail = 0.5 - level / 2
     ends = np.quantile(errors, [tail, 1 - tail], axis=0)
     base = loss.min()
-    rows = [100 * np.expm1(loss - base + move) for move in (0.0, ends[0], ends[1])]
+    rows = [np.expm1(loss - base + move) for move in (0.0, ends[0], ends[1])]
     return rows[0].tolist(), rows[1].tolist(), rows[2].tolist()
 
 
