@@ -61,7 +61,7 @@ def parts_of(runs: Sequence[Run], evidence: Evidence) -> list[Part]:
     found = [Part("early", bytes_between(EARLY, evidence))]
     for low, high in SHARES:
         first, last = int(low * length), int(high * length)
-        found.append(Part(f"tokens_{first}_to_{last}", slice(first, last)))
+        found.append(Part(f"positions_{first + 1}_to_{last}", slice(first, last)))
     return found
 
 

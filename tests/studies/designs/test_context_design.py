@@ -72,7 +72,7 @@ def test_a_power_law_in_the_position_that_larger_models_follow_further_agrees() 
     names = set(found.numbers)
     assert sum(name.startswith("alpha_T_n") for name in names) == 5
     early = found.numbers["alpha_N_early"].estimate.value
-    late = found.numbers["alpha_N_tokens_512_to_1024"].estimate.value
+    late = found.numbers["alpha_N_positions_513_to_1024"].estimate.value
     assert late > early
     assert [picture.paper for picture in found.pictures] == ["figure 20, left", "figure 21"]
     assert "No run with a short context" in found.pictures[1].caption

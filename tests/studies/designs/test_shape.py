@@ -134,6 +134,21 @@ def test_a_truth_that_depends_on_shape_differs() -> None:
     assert "the paper's: 40" in found.statement
 
 
+def test_a_shape_whose_best_rate_was_not_tried_does_not_differ() -> None:
+    """One shape is best at an eleventh of the rates of all others, and no worse there."""
+    found = []
+    for run in study(flat, noise=0.0):
+        shape = run.spec.shape
+        assert isinstance(shape, TransformerShape)
+        if shape.d_ff < shape.d_model:
+            away = np.log2(run.spec.lr * 11.3 / (4.0 / size_of(shape) ** 0.5))
+            run = finished(run.spec, float(np.exp(flat(shape) + 0.009 * away**2)))
+        found.append(run)
+    ratio = concluded(found).findings[-1]
+    assert ratio.verdict == "cannot tell"
+    assert "intervals reach to where" in concluded(found).statement
+
+
 def test_noise_cannot_tell() -> None:
     """It never agrees; one of six may differ by luck, as an end of a 90% interval may."""
     verdicts = [concluded(study(flat, noise=0.04, seed=s), 0.04).verdict for s in range(6)]

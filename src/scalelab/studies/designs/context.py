@@ -29,7 +29,7 @@ from scalelab.studies.context_pictures import pictures_of
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.long_context import ended, has_positions, largest_ladder, planned, tuned
-from scalelab.studies.positions import Binned, binned
+from scalelab.studies.positions import STOPPED, Binned, binned, stops_improving
 from scalelab.units import format_count
 
 EXPONENT = Check(
@@ -116,7 +116,7 @@ def conclude(evidence: Evidence) -> Conclusion:
     return Conclusion(
         DESIGN.name,
         DESIGN.title,
-        _statement(findings, runs, exponents),
+        _statement(findings, runs, exponents, evidence),
         findings,
         numbers,
         pictures_of(runs, fits, short, evidence),
@@ -201,17 +201,21 @@ def _statement(
     findings: Sequence[Finding],
     runs: Sequence[Run],
     exponents: Sequence[tuple[Part, Estimate]],
+    evidence: Evidence,
 ) -> str:
     words = []
     alpha, grows = (finding.estimate for finding in findings)
     if alpha is None:
         words.append(f"no power law in the position was found ({findings[0].why})")
     else:
+        found = binned(runs[-1].positions)
+        stops = stops_improving(found, STOPPED, evidence.level, evidence.seed)
         words.append(
             f"at N = {format_count(runs[-1].params)} the loss falls with the position as "
             f"E + A T^-alpha, alpha {alpha.value:.2f} [{alpha.low:.2f}, {alpha.high:.2f}] over "
             f"laws that begin at {', '.join(f'{start:g}' for start in STARTS)} bytes, because "
-            "floor and exponent trade against each other (the paper: .47 to .62)"
+            "floor and exponent trade against each other (the paper: .47 to .62), and it is within "
+            f"{STOPPED:.0%} of its least from position {stops} on"
         )
     if grows is None:
         words.append(f"exponents in N early and late are not known ({findings[1].why})")

@@ -38,7 +38,7 @@ from scalelab.studies.long_context import (
     tuned,
     twin,
 )
-from scalelab.studies.positions import binned, stops_improving
+from scalelab.studies.positions import STOPPED, binned, stops_improving
 from scalelab.studies.recurrent_ladders import GRADIENTS, NAMES, TRANSFORMER, Ladders, words
 from scalelab.studies.recurrent_pictures import places, sizes
 from scalelab.studies.sizes import size_of
@@ -63,10 +63,6 @@ LATE = Check.at_least(
 )
 """Both claims are of a sign, so the regions begin at nothing; how large the differences are beside
 the noise from run to run, and in parameters, is said with them."""
-
-STOPPED = 0.01
-"""A network has stopped improving where its loss is within this share of its least. (assumed: it
-is about what a doubling of the context brings a Transformer of these sizes)"""
 
 LEAST_SIZES = 4
 GRU_FROM = 2e5
@@ -320,7 +316,7 @@ def _statement(findings: Sequence[Finding], ladders: Ladders, evidence: Evidence
 def _in_parameters(gap: Estimate, ladders: Ladders) -> str:
     """The gap as the size of the Transformer that does no better."""
     alpha = ladders.fits[TRANSFORMER].parameter("alpha")
-    if alpha is None or alpha.value <= 0 or gap.value <= 0:
+    if alpha is None or alpha.value <= 0 or gap.low <= 0:
         return ""
     return f", which one of 1/{(1 + gap.value) ** (1 / alpha.value):.2g} of its parameters ties"
 

@@ -34,7 +34,7 @@ from scalelab.studies.variants import (
     not_bracketed,
     over_best,
     percent,
-    spread,
+    spread_of,
     tune,
 )
 from scalelab.training.schedules import lr_factor
@@ -205,7 +205,7 @@ def conclude(evidence: Evidence) -> Conclusion:
             [Finding(SPREAD, None, why), Finding(CONSTANT, None, why)],
         )
     level = evidence.level
-    between = spread(*tuned.only(decaying), level)
+    between = spread_of(tuned, decaying, level)
     findings = [Finding(SPREAD, between)]
     numbers = {
         "spread": Number(between, "", "highest over lowest loss of schedules that decay, minus 1"),

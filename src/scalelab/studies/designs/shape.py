@@ -35,7 +35,7 @@ from scalelab.studies.variants import (
     not_bracketed,
     over_best,
     percent,
-    spread,
+    spread_of,
     tune,
 )
 from scalelab.units import format_count
@@ -218,7 +218,8 @@ def conclude(evidence: Evidence) -> Conclusion:
 def _at_one_size(tuned: Tuned[TransformerShape], base: TransformerShape) -> Tuned[TransformerShape]:
     """Log losses moved to the N of `base` by the assumed slope."""
     off = np.log([size_of(shape) / size_of(base) for shape in tuned.names])
-    return replace(tuned, log_loss=tuned.log_loss + ALPHA_N * off)
+    moved = ALPHA_N * off
+    return replace(tuned, log_loss=tuned.log_loss + moved, lowest=tuned.lowest + moved)
 
 
 def _finding(
@@ -231,7 +232,7 @@ def _finding(
     if axis == "aspect" and span < LEAST_SPAN:
         why = f"aspect ratios of the shapes compared span a factor of {span:.1f} alone"
         return Finding(CHECKS[axis], None, why)
-    return Finding(CHECKS[axis], spread(*tuned.only(inside), level))
+    return Finding(CHECKS[axis], spread_of(tuned, inside, level))
 
 
 def _numbers(
@@ -301,7 +302,8 @@ def _statement(
             f" with its embedding, the widest {format_count(whole[1])}"
         )
     unsure = (
-        f" ({len(tuned.ends)} of {len(tuned.names)} are best at the lowest or highest)"
+        f" ({len(tuned.ends)} of {len(tuned.names)} are best at the lowest or highest: intervals "
+        "reach to where their parabolas say they may be beyond)"
         if tuned.ends
         else ""
     )
@@ -340,8 +342,8 @@ def _picture(
     return Picture(
         f"shape-{axis}",
         f"Loss increase against {name}",
-        f"At N = {format_count(size_of(shapes[0]))}, each shape at its best learning rate; above "
-        f"the best of them.{deep}",
+        f"At N = {format_count(size_of(shapes[0]))}, each shape at the best of its learning rates; "
+        f"above the best of them. Long bars down: it may be lower beyond the rates tried.{deep}",
         Axis(title),
         Axis("Loss increase", log=False, kind="percent"),
         series,
