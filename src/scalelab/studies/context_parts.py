@@ -121,8 +121,8 @@ def short_over_long(found: Sequence[Beside], evidence: Evidence) -> Estimate | N
     logs = [np.log(a.positions[part].mean() / b.positions[part].mean()) for a, b in found]
     error = float(np.std(logs, ddof=1) / np.sqrt(len(logs)))
     half = float(student.ppf(0.5 + evidence.level / 2, len(logs) - 1)) * error
-    ends = (float(np.expm1(np.mean(logs) + by)) for by in (0.0, -half, half))
-    return Estimate(*ends, evidence.level, error)
+    value, low, high = (float(np.expm1(np.mean(logs) + by)) for by in (0.0, -half, half))
+    return Estimate(value, low, high, evidence.level, error)
 
 
 def beside_words(found: Sequence[Beside]) -> str:

@@ -243,9 +243,9 @@ def _numbers(
     if (control := ladders.control) is not None:
         moved, reach = _moved(ladders), NormalDist().inv_cdf(0.5 + evidence.level / 2)
         reach *= 2**0.5 * evidence.noise_level
-        ends = (float(np.expm1(moved + by)) for by in (0.0, -reach, reach))
+        value, low, high = (float(np.expm1(moved + by)) for by in (0.0, -reach, reach))
         numbers["longer_gradients"] = Number(
-            Estimate(*ends, evidence.level),
+            Estimate(value, low, high, evidence.level),
             "",
             f"loss of the largest LSTM with gradients through {control.spec.unroll} tokens over "
             "that with those of the ladder, minus 1: same rate, and fewer rows in a batch",
@@ -273,8 +273,8 @@ def _stops(run: Run, evidence: Evidence) -> Estimate:
     """Bytes of context from which on a network is within `STOPPED` of its least loss."""
     found = stops_improving(binned(run.positions), STOPPED, evidence.level, evidence.seed)
     scale = evidence.bytes_per_token
-    ends = (scale * end for end in (found.value, found.low, found.high))
-    return Estimate(*ends, evidence.level, scale * found.stderr)
+    value, low, high = (scale * end for end in (found.value, found.low, found.high))
+    return Estimate(value, low, high, evidence.level, scale * found.stderr)
 
 
 def _statement(findings: Sequence[Finding], ladders: Ladders, evidence: Evidence) -> str:
