@@ -115,8 +115,9 @@ def test_a_diverged_curve_holds_null_where_the_loss_was_not_finite(study: Path) 
 
 
 def test_a_run_that_has_not_begun_is_empty(study: Path) -> None:
-    values, points, noise, positions, training = read_run(study, ALONE)
+    values, points, noise, positions, training, octaves = read_run(study, ALONE)
     assert values is None
+    assert octaves.height == 0
     assert points.schema == CURVE_SCHEMA
     assert noise.schema == NOISE_SCHEMA
     assert (points.height, noise.height, positions.shape, training.height) == (0, 0, (0,), 0)
@@ -131,7 +132,7 @@ def test_what_a_run_has_left_is_read(study: Path) -> None:
     )  # fmt: skip
     write_json(folder / "result.json", {"run": "short", "status": "finished", "loss": 3.4})
     write_json(folder / "positions.json", {"loss": [4.0, 3.0, None]})
-    values, points, noise, positions, training = read_run(study, SHORT)
+    values, points, noise, positions, training, _ = read_run(study, SHORT)
     assert values == {"run": "short", "status": "finished", "loss": 3.4}
     assert points.schema == CURVE_SCHEMA
     assert points["step"].to_list() == [4, 15, 17, 20], "its trunk's part first"
@@ -150,6 +151,18 @@ def test_positions_count_when_the_run_has_ended(study: Path) -> None:
     assert len(read_run(study, SHORT).positions) == 0
     write_json(study / "short" / "result.json", {"run": "short"})
     assert read_run(study, SHORT).positions.tolist() == [4.0]
+
+
+def test_octaves_of_the_context_are_read_with_their_places(study: Path) -> None:
+    write_lines(
+        study / "alone" / "evals.jsonl",
+        {"step": 5, "tokens": 320, "loss": 4.0},
+        {"step": 9, "tokens": 576, "loss": 3.5, "octaves": [5.0, 4.0, 3.0, None]},
+    )
+    octaves = read_run(study, ALONE).octaves
+    assert octaves["step"].to_list() == [9] * 4, "an older version wrote none"
+    assert octaves["position"].to_list() == pytest.approx([1, 2, 12**0.5, 40**0.5])
+    assert octaves["loss"].to_list() == [5.0, 4.0, 3.0, None]
 
 
 def test_a_branch_with_another_batch_takes_the_trunks_curve_by_tokens(study: Path) -> None:

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from scalelab.studies.evidence import Run
-from scalelab.studies.variants import RATES, Tuned, excess, spread, tune
+from scalelab.studies.variants import (
+    RATES,
+    Tuned,
+    excess,
+    not_bracketed,
+    over_best,
+    spread,
+    spread_of,
+    tune,
+)
 
 
 def runs(
@@ -51,6 +60,43 @@ def test_a_best_rate_outside_those_tried_is_named_and_not_extrapolated() -> None
     found = tuned({"a": (0.5, 0.0), "b": (0.5, 1.5)}, 0.0)
     assert found.ends == ("b",)
     assert found.log_loss[1] == pytest.approx(0.5 + 0.01 * 0.25, abs=1e-9)
+    assert found.lowest == pytest.approx([0.5, 0.5], abs=1e-9)
+    assert not_bracketed(found, str)[0].code == "rate-not-bracketed"
+
+
+def test_a_variant_far_above_its_best_at_all_other_rates_is_named() -> None:
+    found = tuned({"a": (0.5, 0.0), "b": (0.5, 0.2), "far": (0.5, 5.0)}, 0.0)
+    assert found.missing == ("far",)
+    (notice,) = not_bracketed(found, str)
+    assert notice.code == "variant-left-out"
+    assert "far" in notice.message
+
+
+def test_a_spread_reaches_to_where_a_loss_may_be_beyond_the_rates_tried() -> None:
+    """All are equal; the last one's best rate is three times the highest tried."""
+    truth = {name: (0.5, 0.1 * i) for i, name in enumerate("abc")} | {"far": (0.5, 2.6)}
+    found = tuned(truth, 0.001)
+    beyond = 0.01 * 1.6**2
+    seen = spread_of(found, found.names, 0.9)
+    assert seen.value == pytest.approx(np.expm1(beyond), abs=0.005)
+    assert spread(*found.only(found.names), 0.9).low > 0.02
+    assert seen.low < 0.005
+    assert found.lowest[3] == pytest.approx(0.5, abs=0.005)
+    above = excess(found, "far", ["a", "b", "c"], 0.9)
+    assert above.low < 0.005 < 0.02 < above.value < above.high
+    value, low, _ = over_best(found, found.names, 0.9)
+    assert value[3] - low[3] > 0.02
+    # Where every best rate is inside, nothing changes.
+    inside = tuned({"a": (0.5, 0.0), "b": (0.56, 0.1), "c": (0.5, -0.2)}, 0.001)
+    plain = spread(*inside.only(inside.names), 0.9)
+    assert spread_of(inside, inside.names, 0.9) == plain
+
+
+def test_a_worst_that_is_sure_stays_worst_beside_a_best_that_may_be_better() -> None:
+    found = tuned({"a": (0.5, 2.0), "b": (0.6, 0.0), "c": (0.52, 0.1)}, 0.001)
+    seen = spread_of(found, found.names, 0.9)
+    assert seen.low > 0.06
+    assert seen.high > np.expm1(0.6 - 0.5)
 
 
 def test_minima_are_as_uncertain_as_their_errors_say() -> None:

@@ -16,7 +16,7 @@ from scalelab.counting import RecurrentShape, Shape, TransformerShape
 from scalelab.errors import CorpusError
 from scalelab.models import build_model
 from scalelab.training import evaluate
-from scalelab.training.evaluate import Evaluator, other_text
+from scalelab.training.evaluate import Evaluator, octaves, other_text
 
 CPU = torch.device("cpu")
 SHAPES = [TransformerShape(1, 8, 1, 16, 12, 30), RecurrentShape("gru", 1, 8, 12, 30)]
@@ -39,6 +39,14 @@ def test_loss_by_position_is_that_of_the_logits_there(shape: Shape) -> None:
     # Losses are rounded to single precision each.
     np.testing.assert_allclose(by_position, expected.numpy(), rtol=1e-6)
     assert evaluator(model) == by_position.mean()
+
+
+@pytest.mark.parametrize("context", [1, 2, 7, 8, 12])
+def test_octaves_are_means_over_doublings_of_the_position(context: int) -> None:
+    places = np.arange(1.0, context + 1)
+    expected = [1.0, 2.0, 3.5, np.arange(5, min(context, 8) + 1).mean() if context > 4 else 0.0]
+    expected += [np.arange(9, context + 1).mean()] if context > 8 else []
+    assert octaves(places) == expected[: 1 + (context - 1).bit_length()]
 
 
 def test_other_text_is_its_held_out_split(corpus: Corpus) -> None:

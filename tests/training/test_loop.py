@@ -51,6 +51,8 @@ def test_a_run_learns_and_records_every_component(spec: TrainSpec, folder: Path)
     assert sum(values[f"params_{part}"] for part in parts) == values["params_total"]
     losses = [line["loss"] for line in read_lines(folder / "evals.jsonl")]
     assert losses[-1] < losses[0]
+    for line in read_lines(folder / "evals.jsonl"):
+        assert len(line["octaves"]) == 1 + (spec.shape.context - 1).bit_length()
     assert not (folder / "checkpoint").exists()
 
 
@@ -68,7 +70,7 @@ def test_killed_and_resumed_equals_never_interrupted_bitwise(
             assert a["step"] == b["step"]
             # The first line after a resume averages fewer steps; the held-out losses are equal.
             if name == "evals.jsonl":
-                assert a["loss"] == b["loss"]
+                assert (a["loss"], a["octaves"]) == (b["loss"], b["octaves"])
 
 
 def test_a_branch_equals_a_separate_run_of_its_length_bitwise(

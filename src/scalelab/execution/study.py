@@ -6,6 +6,7 @@ STUDY/RUN/...        one folder a run: see scalelab.training.records
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,6 +186,8 @@ class RunRecord(NamedTuple):
     noise: samples behind the gradient noise scale, of this run alone: step, signal (|G|^2), noise
     (tr(Sigma)). positions: final held-out loss at each position of the context (T,), or empty.
     training: training loss of this run alone: step, loss (mean of the steps since the row before).
+    octaves: held-out loss along the way over positions 1, 2, 3 to 4, 5 to 8, ... of the context:
+    step, position (their geometric middle), loss; empty where an older version trained.
     """
 
     result: dict[str, Any] | None
@@ -192,6 +195,7 @@ class RunRecord(NamedTuple):
     noise: pl.DataFrame
     positions: NDArray[np.float64]
     training: pl.DataFrame
+    octaves: pl.DataFrame
 
 
 def read_run(study: Path, spec: TrainSpec) -> RunRecord:
@@ -233,4 +237,17 @@ def read_run(study: Path, spec: TrainSpec) -> RunRecord:
         ),
         np.array(positions, dtype=np.float64),  # null, where a loss was not finite, is NaN
         pl.DataFrame(training, schema={"step": pl.Int64, "loss": pl.Float64}, orient="row"),
+        pl.DataFrame(
+            list(_octaves(study, spec)),
+            schema={"step": pl.Int64, "position": pl.Float64, "loss": pl.Float64},
+            orient="row",
+        ),
     )
+
+
+def _octaves(study: Path, spec: TrainSpec) -> Iterator[tuple[int, float, float]]:
+    """Step, position and loss of every octave at every evaluation of the run itself."""
+    for line in read_lines(study / spec.run / "evals.jsonl", "octaves"):
+        for k, loss in enumerate(line["octaves"]):
+            first, last = 2 ** (k - 1) + 1 if k else 1, min(2**k, spec.shape.context)
+            yield line["step"], math.sqrt(first * last), loss

@@ -25,6 +25,7 @@ CURVE_SCHEMA = {
     "loss": pl.Float64,
     "lr": pl.Float64,
 }
+OCTAVES_SCHEMA = {"step": pl.Int64, "position": pl.Float64, "loss": pl.Float64}
 NOISE_SCHEMA = {"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64}
 TRAINING_SCHEMA = {"step": pl.Int64, "loss": pl.Float64}
 
@@ -38,7 +39,7 @@ class Run:
     ``tokens`` counts from the trunk's start. noise: samples of the gradient noise scale of the run
     itself, by NOISE_SCHEMA. positions: final held-out loss at each position of the context (T,), or
     empty. training: training loss of the run itself, by TRAINING_SCHEMA, each the mean since the
-    one before.
+    one before. octaves: held-out loss along the way in octaves of the context, by OCTAVES_SCHEMA.
     """
 
     spec: TrainSpec
@@ -47,6 +48,7 @@ class Run:
     noise: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NOISE_SCHEMA))
     positions: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     training: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TRAINING_SCHEMA))
+    octaves: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=OCTAVES_SCHEMA))
 
     @property
     def finished(self) -> bool:
@@ -90,7 +92,8 @@ class Evidence:
     everything: all runs of the study. critical_batch: B_star and alpha_B of the law
     ``critical-batch`` as this study measured it (by the design of that name where it ran, else from
     the noise scale of the ladder's trunks), or None. others: name -> facts of the other texts
-    (``distance``: how far from the training text, see `scalelab.studies.nearness`).
+    (``distance``: how far from the training text, see `scalelab.studies.nearness`;
+    ``bytes_per_token``).
     level: of all intervals. seed: of bootstraps. allowed: what the design's budget left out.
     """
 

@@ -55,7 +55,7 @@ class Gathered:
             ladder=[self.runs[run] for run in ladder],
             replicates=self._own(REPLICATES),
             everything=list(self.runs.values()),
-            others=self.distances,
+            others=self.facts,
             bytes_per_token=self.corpus.bytes_per_token,
             seed=self.seed,
         )
@@ -63,10 +63,13 @@ class Gathered:
         return replace(evidence, critical_batch=measured(batch))
 
     @cached_property
-    def distances(self) -> dict[str, Mapping[str, float]]:
-        """How far the other texts are from the training text."""
+    def facts(self) -> dict[str, Mapping[str, float]]:
+        """How far the other texts are from the training text, and how long their tokens are."""
         found = distances(self.corpus, self.others) if self.others else {}
-        return {name: {"distance": value} for name, value in found.items()}
+        return {
+            name: {"distance": value, "bytes_per_token": self.others[name].bytes_per_token}
+            for name, value in found.items()
+        }
 
     def _own(self, design: str) -> list[Run]:
         return [self.runs[run] for run in self.plan.runs.get(design, ())]

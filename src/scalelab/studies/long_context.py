@@ -45,8 +45,13 @@ SEQUENCES = 2
 """Of a Transformer's batch: with more a run of these lengths has too few steps. (assumed)"""
 
 UNROLL_SHARE = 8
-"""A recurrent network is differentiated through the context over this: 128 bytes, which is longer
-than the memory that it gains at these sizes, and gives it rows enough to be fast. (assumed)"""
+"""A recurrent network is differentiated through the context over this: 128 bytes, rows enough to be
+fast. Whether it would learn to use more of the context from longer gradients is not assumed: the
+largest LSTM is trained once more with `CONTROL_SHARES`."""
+
+CONTROL_SHARES = (1, 2)
+"""Gradients of that control go through the context over the first of these that is paid for: 1,024
+bytes as in Kaplan et al. 2020, section 3.2.1 ("the same dataset and context length"), or 512."""
 
 GAUGED = (0, 2, 3)
 """Sizes whose rate is bracketed; a power law through them gives all, because single rates scatter
@@ -108,6 +113,20 @@ def job(bench: Bench, shape: Shape, tokens: float, lr: float = 0.0) -> Job:
     )
 
 
+def control(bench: Bench, short: Job, share: int) -> Job:
+    """The same run with gradients through the context over `share`: same tokens, same rate."""
+    unroll = short.spec.shape.context // share
+    spec = replace(short.spec, run=f"{short.spec.run}-u{unroll}", unroll=unroll)
+    return bench.job(
+        spec, f"control: the same LSTM with gradients through {unroll} tokens of the context"
+    )
+
+
+def is_control(spec: TrainSpec) -> bool:
+    """Whether a run has longer gradients than the recurrent networks of the ladder."""
+    return spec.unroll > spec.shape.context // UNROLL_SHARE
+
+
 def _guess(bench: Bench, shape: Shape) -> float:
     """A Transformer's by the ladder's law; a recurrent network wants several times as much."""
     return bench.rate(shape) * (RECURRENT_RATE if isinstance(shape, RecurrentShape) else 1.0)
@@ -125,15 +144,21 @@ def tuned(bench: Bench, shapes: Sequence[Shape], tokens: float) -> list[Job]:
     return [job(bench, s, tokens, float(rate)) for s, rate in zip(shapes, rates, strict=True)]
 
 
+def spender_of(bench: Bench) -> Bench:
+    """The bench with what is left of its allowance when rates have been bracketed."""
+    left = bench.allowance.amount * (1 - GAUGE_SHARE)
+    return replace(bench, allowance=Budget(bench.allowance.unit, left))
+
+
 def largest_ladder(
-    bench: Bench, cells: Sequence[Cell]
+    bench: Bench, cells: Sequence[Cell], *, controlled: bool = False
 ) -> tuple[list[TransformerShape], int] | None:
     """The Transformers and the tokens that the allowance pays for, recurrent twins included.
 
-    cells: of the networks trained beside each. None where even the smallest ladder is too dear.
+    cells: of the networks trained beside each. controlled: with the shortest control of the largest
+    of the first cell. None where even the smallest ladder is too dear.
     """
-    allowed = Budget(bench.allowance.unit, bench.allowance.amount * (1 - GAUGE_SHARE))
-    spender = replace(bench, allowance=allowed)
+    spender = spender_of(bench)
     for top in TOP_WIDTHS:
         shapes = transformers(bench, top)
         least, most = (size_of(shapes[-1]) * ratio for ratio in TOKENS_PER_PARAMETER)
@@ -143,7 +168,11 @@ def largest_ladder(
 
         def make(tokens: int, shapes: Sequence[TransformerShape] = shapes) -> list[Job]:
             all_shapes: list[Shape] = [*shapes, *(twin(s, cell) for cell in cells for s in shapes)]
-            return [job(bench, shape, tokens) for shape in all_shapes]
+            jobs = [job(bench, shape, tokens) for shape in all_shapes]
+            if controlled:
+                last = job(bench, twin(shapes[-1], cells[0]), tokens)
+                jobs.append(control(bench, last, CONTROL_SHARES[-1]))
+            return jobs
 
         jobs = spender.largest(make, least, max(least, most))
         if jobs is not None:
@@ -173,9 +202,13 @@ def is_long(spec: TrainSpec, cell: str) -> bool:
     return spec.run.startswith(f"{RUN}-{own}") and own == cell
 
 
-def ended(runs: Sequence[Run], cell: str) -> list[Run]:
-    """The finished runs of one family, smallest first."""
-    found = [run for run in runs if run.finished and is_long(run.spec, cell)]
+def ended(runs: Sequence[Run], cell: str, *, controls: bool = False) -> list[Run]:
+    """The finished runs of one family, smallest first; or their controls."""
+    found = [
+        run
+        for run in runs
+        if run.finished and is_long(run.spec, cell) and is_control(run.spec) == controls
+    ]
     return sorted((run for run in found if np.isfinite(run.loss)), key=lambda run: run.params)
 
 

@@ -22,6 +22,10 @@ BLOCK = 8
 STEADY = 1 / 16
 """Share of the context after which the loss falls so slowly that neighbours differ by noise."""
 
+STOPPED = 0.01
+"""A network has stopped improving where its loss is within this share of its least. (assumed: it
+is about what a doubling of the context brings a Transformer of small size)"""
+
 DRAWS = 1000
 
 

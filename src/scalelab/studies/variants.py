@@ -40,7 +40,9 @@ ASSUMED_FREEDOM = 4
 class Tuned(Generic[K]):
     """Variants at their best rates.
 
-    names: (k,). log_loss: (k,) least log loss. errors: (draws, k) of it, as noise would move it.
+    names: (k,). log_loss: (k,) least log loss within the rates tried. lowest: (k,) the same, or
+    that of the parabola beyond them where its vertex lies there: the truth lies between the two.
+    errors: (draws, k) of log_loss, as noise would move it.
     rates: (k,) at which it is. ends: names whose best rate is the lowest or highest tried.
     noise: standard deviation of log loss from run to run, with freedom degrees of freedom.
     missing: names of variants with fewer than two rates near their best.
@@ -48,6 +50,7 @@ class Tuned(Generic[K]):
 
     names: tuple[K, ...]
     log_loss: Array
+    lowest: Array
     errors: Array
     rates: Array
     ends: tuple[K, ...]
@@ -59,6 +62,11 @@ class Tuned(Generic[K]):
         """Log losses (j,) and errors (draws, j) of some of them, in that order."""
         places = [self.names.index(name) for name in names]
         return self.log_loss[places], self.errors[:, places]
+
+    def drops(self, names: Sequence[K]) -> Array:
+        """How much lower log losses of some of them may be at rates beyond those tried, (j,)."""
+        places = [self.names.index(name) for name in names]
+        return np.asarray((self.log_loss - self.lowest)[places])
 
 
 def tune(groups: Mapping[K, list[Run]], noise_level: float, seed: int = 0) -> Tuned[K] | None:
@@ -103,6 +111,7 @@ def tune(groups: Mapping[K, list[Run]], noise_level: float, seed: int = 0) -> Tu
     return Tuned(
         names=names,
         log_loss=least[0],
+        lowest=np.minimum(least[0], np.where(at_end, _vertex(best), least[0])),
         errors=drawn - least[0],
         rates=np.exp2(where[0] + np.array(middles)),
         ends=tuple(name for name, end in zip(names, at_end, strict=True) if end),
@@ -140,6 +149,31 @@ def _least(coefficients: Array, ends: Array) -> tuple[Array, Array]:
     return pick[0], pick[1]
 
 
+def _vertex(coefficients: Array) -> Array:
+    """The values (k,) of the parabolas at their vertices, endless where they have none."""
+    count = len(coefficients) // 2
+    a, b, c = coefficients[:count], coefficients[count:-1], coefficients[-1]
+    return a - b**2 / (4 * c) if c > 0 else np.full(count, np.inf)
+
+
+def spread_of(tuned: Tuned[K], names: Sequence[K], level: float) -> Estimate:
+    """Greatest loss of the named variants over the least, minus 1.
+
+    A variant that is best at the lowest or highest rate tried may be better beyond: its log loss
+    lies between what was found and the vertex of its parabola, and the interval holds whatever
+    they are there. Its low end is that of losses as near to each other as this allows, its high end
+    that of the worst as found beside the best as it may be.
+    """
+    log_loss, errors = tuned.only(names)
+    lowest = log_loss - tuned.drops(names)
+    found = spread(log_loss, errors, level)
+    near = np.clip((lowest.max() + log_loss.min()) / 2, lowest, log_loss)
+    best = int(lowest.argmin())
+    apart = np.where(np.arange(len(log_loss)) == best, lowest, log_loss)
+    low, high = spread(near, errors, level).low, spread(apart, errors, level).high
+    return Estimate(found.value, min(low, found.low), max(high, found.high), level, found.stderr)
+
+
 def spread(log_loss: Array, errors: Array, level: float) -> Estimate:
     """Greatest of several true losses over the least, minus 1, from noisy ones.
 
@@ -169,23 +203,32 @@ def spread(log_loss: Array, errors: Array, level: float) -> Estimate:
 
 
 def excess(tuned: Tuned[K], name: K, others: Sequence[K], level: float) -> Estimate:
-    """Loss of a variant over the (geometric) mean of others, minus 1."""
+    """Loss of a variant over the (geometric) mean of others, minus 1.
+
+    The interval reaches as far as losses may be lower at rates beyond those tried.
+    """
     own, own_errors = tuned.only([name])
     mean, mean_errors = tuned.only(others)
     value = float(own[0] - mean.mean())
     draws = value + own_errors[:, 0] - mean_errors.mean(axis=1)
-    return estimate(float(np.expm1(value)), np.expm1(draws), level)
+    found = estimate(float(np.expm1(value)), np.expm1(draws), level)
+    lower, higher = float(tuned.drops([name])[0]), float(tuned.drops(others).mean())
+    low, high = (1 + found.low) * np.exp(-lower) - 1, (1 + found.high) * np.exp(higher) - 1
+    return Estimate(found.value, float(low), float(high), level, found.stderr)
 
 
 def over_best(
     tuned: Tuned[K], names: Sequence[K], level: float
 ) -> tuple[list[float], list[float], list[float]]:
-    """Percent above the least of the named variants, with ends, for a picture."""
+    """Share above the least of the named variants, with ends, for a picture.
+
+    The lower end reaches to where a loss may be at a rate beyond those tried.
+    """
     loss, errors = tuned.only(names)
     tail = 0.5 - level / 2
     ends = np.quantile(errors, [tail, 1 - tail], axis=0)
     base = loss.min()
-    rows = [100 * np.expm1(loss - base + move) for move in (0.0, ends[0], ends[1])]
+    rows = [np.expm1(loss - base + move) for move in (0.0, ends[0] - tuned.drops(names), ends[1])]
     return rows[0].tolist(), rows[1].tolist(), rows[2].tolist()
 
 
@@ -200,16 +243,26 @@ def noise_estimate(tuned: Tuned[Any], level: float) -> Estimate:
 
 
 def not_bracketed(tuned: Tuned[K], words: Callable[[K], str]) -> tuple[Notice, ...]:
-    """A notice where the best rate of a variant is the lowest or the highest tried."""
-    if not tuned.ends:
-        return ()
-    return (
-        Notice(
-            "rate-not-bracketed",
-            f"{len(tuned.ends)} of {len(tuned.names)} variants are best at the lowest or highest "
-            f"rate tried, so their least loss may be lower: {'; '.join(map(words, tuned.ends))}.",
-        ),
-    )
+    """Notices of variants whose best rate was not found, or whose rates do not tell of it."""
+    notices = []
+    if tuned.ends:
+        notices.append(
+            Notice(
+                "rate-not-bracketed",
+                f"{len(tuned.ends)} of {len(tuned.names)} variants are best at the lowest or "
+                "highest rate tried, so their least loss may be lower: "
+                f"{'; '.join(map(words, tuned.ends))}.",
+            )
+        )
+    if tuned.missing:
+        notices.append(
+            Notice(
+                "variant-left-out",
+                "left out, because they did not finish at two rates or more with losses near their "
+                f"best: {'; '.join(map(words, tuned.missing))}.",
+            )
+        )
+    return tuple(notices)
 
 
 def percent(estimate: Estimate) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,10 @@ def other_text(name: str, folder: Path, corpus: Corpus) -> TokenArray:
             f"{corpus.vocabulary}. Prepare {name} with the tokenizer of the training text."
         )
     return other.valid.array()
+
+
+def octaves(positions: NDArray[np.float64]) -> list[float]:
+    """Mean loss over the positions 1, 2, 3 to 4, 5 to 8, ... of the context, from that at each."""
+    doublings = (len(positions) - 1).bit_length()
+    ends = [0, *(2**k for k in range(doublings)), len(positions)]
+    return [float(positions[low:high].mean()) for low, high in pairwise(ends)]

@@ -9,7 +9,9 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scalelab.corpus import Corpus
@@ -18,7 +20,7 @@ from scalelab.errors import TrainingError
 from scalelab.models import State, build_model, join_rows, take_rows
 from scalelab.training.checkpoint import load_checkpoint, save_checkpoint
 from scalelab.training.data import Batches
-from scalelab.training.evaluate import Evaluator, other_text
+from scalelab.training.evaluate import Evaluator, octaves, other_text
 from scalelab.training.flat import FlatParameters
 from scalelab.training.noise import NoiseSample, noise_sample
 from scalelab.training.records import JsonLines, drop_checkpoints, write_json
@@ -187,8 +189,14 @@ class Trainer:
             if sample is not None:
                 noise.append(step=self.step, signal=sample.signal, noise=sample.noise)
             if self.step in self.curve_steps:
-                held_out = self.evaluate(self.curve_evaluator)
-                evals.append(step=self.step, tokens=self.step * spec.batch_tokens, loss=held_out)
+                positions = self.evaluate(self.curve_evaluator)
+                held_out = float(positions.mean())
+                evals.append(
+                    step=self.step,
+                    tokens=self.step * spec.batch_tokens,
+                    loss=held_out,
+                    octaves=octaves(positions),
+                )
                 if self.stopping is not None:
                     self.stopping.see(self.step, held_out, self.flat.values)
             if self.step in spec.fork_steps or now - saved > pause:
@@ -273,10 +281,10 @@ class Trainer:
         """The learning rate of the next step."""
         return self.spec.lr * lr_factor(self.step, self.spec)
 
-    def evaluate(self, evaluator: Evaluator) -> float:
-        """Held-out loss of the model as it stands, nats per token."""
+    def evaluate(self, evaluator: Evaluator) -> NDArray[np.float64]:
+        """Held-out loss of the model as it stands at each position (T,), nats per token."""
         with self.autocast:
-            return evaluator(self.model)
+            return evaluator.by_position(self.model)
 
     def _conclude(self, uniform: float) -> Status:
         """Evaluate the final model, or the best one where the run was to stop early."""
@@ -285,8 +293,8 @@ class Trainer:
             for flat, best in zip(self.flat.values, stopping.parameters, strict=True):
                 flat.data.copy_(best)
             at = stopping.step
+        positions = self.evaluate(self.final_evaluator)
         with self.autocast:
-            positions = self.final_evaluator.by_position(self.model)
             others = {
                 f"loss.{name}": evaluator(self.model)
                 for name, evaluator in self.other_evaluators.items()

@@ -3,7 +3,7 @@
     run.json       what to train (written before it starts)
     metrics.jsonl  training loss, rate, gradient norm, speed; append-only
     noise.jsonl    estimates behind the gradient noise scale; append-only
-    evals.jsonl    held-out loss along the way; append-only
+    evals.jsonl    held-out loss along the way, and in octaves of the context; append-only
     positions.json final held-out loss at each position of the context (trunks have none)
     checkpoint/    state to resume from and to branch from
     result.json    written last, atomically: its presence means that the run has ended

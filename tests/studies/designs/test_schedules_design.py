@@ -107,7 +107,9 @@ def test_schedules_alike_agree() -> None:
     assert [p.name for p in found.pictures] == [
         "schedules-rates", "schedules-sums", "schedules-compared",
     ]  # fmt: skip
+    assert [p.paper for p in found.pictures] == ["figure 22, left", "figure 22, right", ""]
     assert len(found.pictures[2].steps) == len(KINDS)
+    assert "do not reach zero" in found.statement
 
 
 @pytest.mark.parametrize("law", [unlike, free])

@@ -11,8 +11,9 @@ from planted_bench import FAMILY, bench, replicates
 
 from scalelab.counting import TransformerShape
 from scalelab.studies.conclusion import Conclusion
-from scalelab.studies.designs.shape import CHOICES, DESIGN, aspect, conclude, counts, plan, variants
+from scalelab.studies.designs.shape import CHOICES, DESIGN, conclude, plan
 from scalelab.studies.evidence import Evidence, Run
+from scalelab.studies.shapes import aspect, counts, variants
 from scalelab.studies.sizes import shape_of_width, size_of
 
 Law = Callable[[TransformerShape], float]
@@ -110,11 +111,13 @@ def test_a_flat_truth_agrees_and_says_what_falls_off() -> None:
     assert rise.low <= true <= rise.high
     compute = found.numbers["compute_aspect"].estimate
     assert compute.value == pytest.approx((1 + rise.value) ** 20)
-    assert [picture.name for picture in found.pictures] == [
-        "shape-aspect",
-        "shape-heads",
-        "shape-ratio",
+    assert [(picture.name, picture.paper) for picture in found.pictures] == [
+        ("shape-aspect", "figure 5, middle"),
+        ("shape-heads", "figure 5, right"),
+        ("shape-ratio", "figure 5, left"),
     ]
+    top = max(y for series in found.pictures[0].series for y in series.y)
+    assert 0.02 < top < 0.2, "a share, not percent"
 
 
 def _base(runs: list[Run]) -> TransformerShape:
@@ -127,6 +130,23 @@ def test_a_truth_that_depends_on_shape_differs() -> None:
     found = concluded(study(steep))
     assert found.verdict == "differs"
     assert found.findings[0].verdict == "differs"
+    assert "smaller embedding" in found.statement
+    assert "the paper's: 40" in found.statement
+
+
+def test_a_shape_whose_best_rate_was_not_tried_does_not_differ() -> None:
+    """One shape is best at an eleventh of the rates of all others, and no worse there."""
+    found = []
+    for run in study(flat, noise=0.0):
+        shape = run.spec.shape
+        assert isinstance(shape, TransformerShape)
+        if shape.d_ff < shape.d_model:
+            away = np.log2(run.spec.lr * 11.3 / (4.0 / size_of(shape) ** 0.5))
+            run = finished(run.spec, float(np.exp(flat(shape) + 0.009 * away**2)))
+        found.append(run)
+    ratio = concluded(found).findings[-1]
+    assert ratio.verdict == "cannot tell"
+    assert "intervals reach to where" in concluded(found).statement
 
 
 def test_noise_cannot_tell() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import cast
 
 import numpy as np
@@ -13,30 +13,34 @@ from scalelab.counting.shape import Cell
 from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
 from scalelab.fitting.result import estimate
-from scalelab.laws import Array, get_law
-from scalelab.studies.attempt import Attempt, attempt, line_through
+from scalelab.laws import get_law
+from scalelab.studies.attempt import Attempt, attempt
 from scalelab.studies.conclusion import (
-    Axis,
     Check,
     Conclusion,
     Finding,
     Number,
-    Picture,
-    Series,
+    because,
     phrase,
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run, table
+from scalelab.studies.late_gain import gain_of, lead
 from scalelab.studies.long_context import (
+    CONTROL_SHARES,
+    control,
     ended,
     has_positions,
     job,
     largest_ladder,
     planned,
+    spender_of,
     tuned,
     twin,
 )
-from scalelab.studies.positions import Binned, binned, mean_between, noise_of, stops_improving
+from scalelab.studies.positions import STOPPED, binned, stops_improving
+from scalelab.studies.recurrent_ladders import GRADIENTS, NAMES, TRANSFORMER, Ladders, words
+from scalelab.studies.recurrent_pictures import places, sizes
 from scalelab.studies.sizes import size_of
 from scalelab.studies.variants import percent
 from scalelab.units import format_count
@@ -46,39 +50,42 @@ GAP = Check.at_least(
     0.0,
     "section 3.2.1, figure 7 left",
     "at the largest N the LSTM ends above the Transformer",
+    "in figure 7 the two begin together at small N and part as it grows, and these networks are at "
+    f"its small end, trained on few tokens and with gradients through {GRADIENTS}",
 )
 LATE = Check.at_least(
     "improvement late in the context, Transformer less LSTM",
     0.0,
     "section 3.2.1, figure 7 right",
     "from about 400 bytes to the end of the context the LSTM improves less than the Transformer",
+    "a small Transformer trained on few tokens hardly learns to use the end of its context, and "
+    f"LSTMs of the ladder have gradients through {GRADIENTS}",
 )
-
-MIDDLE = (0.25, 0.5)
-END = (0.75, 1.0)
-"""Shares of a context of about 1,000 bytes: 256 to 512 (about 400) and the last quarter."""
-
-STOPPED = 0.01
-"""A network has stopped improving where its loss is within this share of its least. (assumed: it
-is about what a doubling of the context brings a Transformer of these sizes)"""
+"""Both claims are of a sign, so the regions begin at nothing; how large the differences are beside
+the noise from run to run, and in parameters, is said with them."""
 
 LEAST_SIZES = 4
 GRU_FROM = 2e5
 """N of the largest size from which a GRU ladder is preferred to a larger top size. (assumed)"""
 
-TRANSFORMER = "transformer"
-NAMES = {TRANSFORMER: "Transformer", "lstm": "LSTM", "gru": "GRU"}
+CHOICES: tuple[tuple[tuple[Cell, ...], bool], ...] = (
+    (("lstm", "gru"), True),
+    (("lstm",), True),
+    (("lstm",), False),
+)
+"""What is trained beside the Transformers, and whether with a control, the best first."""
 
 
 def plan(bench: Bench) -> Plan:
-    """Ladders of Transformers, LSTMs and, where the allowance pays for them, GRUs."""
+    """Ladders of Transformers, LSTMs and, where the allowance pays for them, GRUs; one control."""
     if there := planned(bench):
         return _beside(bench, there)
-    found = largest_ladder(bench, ("lstm", "gru"))
-    cells: tuple[Cell, ...] = ("lstm", "gru")
-    if found is None or size_of(found[0][-1]) < GRU_FROM:
-        cells = ("lstm",)
-        found = largest_ladder(bench, cells)
+    cells: tuple[Cell, ...]
+    found = None
+    for cells, controlled in CHOICES:
+        found = largest_ladder(bench, cells, controlled=controlled)
+        if found is not None and ("gru" not in cells or size_of(found[0][-1]) >= GRU_FROM):
+            break
     if found is None:
         return Plan(
             left_out=(
@@ -88,9 +95,12 @@ def plan(bench: Bench) -> Plan:
         )
     shapes, tokens = found
     jobs = tuned(bench, shapes, tokens)
+    beside: list[Job] = []
     for cell in cells:
-        jobs += tuned(bench, [twin(shape, cell) for shape in shapes], tokens)
-    return Plan(jobs, left_out=_left_out(bench, shapes, tokens, cells))
+        beside += tuned(bench, [twin(shape, cell) for shape in shapes], tokens)
+    jobs += beside
+    longer = _control(bench, beside[len(shapes) - 1], jobs, reserved=controlled)
+    return Plan([*jobs, *longer], left_out=_left_out(bench, shapes, tokens, cells, longer))
 
 
 def _beside(bench: Bench, there: Sequence[Job]) -> Plan:
@@ -100,8 +110,10 @@ def _beside(bench: Bench, there: Sequence[Job]) -> Plan:
     for count in range(len(shapes), LEAST_SIZES - 1, -1):
         twins: list[Shape] = [twin(shape, "lstm") for shape in shapes[:count]]
         if bench.cost([job(bench, shape, tokens) for shape in twins]) <= bench.allowance.amount:
-            jobs = [*there, *tuned(bench, twins, tokens)]
-            return Plan(jobs, left_out=_left_out(bench, shapes, tokens, ("lstm",)))
+            own = tuned(bench, twins, tokens)
+            longer = _control(bench, own[-1], own)
+            left_out = _left_out(bench, shapes, tokens, ("lstm",), longer)
+            return Plan([*there, *own, *longer], left_out=left_out)
     return Plan(
         left_out=(
             f"LSTMs beside the Transformers with a long context cost more than {bench.allowance}; "
@@ -110,39 +122,42 @@ def _beside(bench: Bench, there: Sequence[Job]) -> Plan:
     )
 
 
+def _control(
+    bench: Bench, largest: Job, own: Sequence[Job], *, reserved: bool = False
+) -> list[Job]:
+    """The largest LSTM once more, with the longest gradients that the rest of the allowance pays.
+
+    own: what the design spends on already. reserved: beside the shortest control.
+    """
+    spender = spender_of(bench)
+    for share in CONTROL_SHARES:
+        longer = control(bench, largest, share)
+        if spender.cost([*own, longer]) <= spender.allowance.amount:
+            return [longer]
+    return [control(bench, largest, CONTROL_SHARES[-1])] if reserved else []
+
+
 def _left_out(
-    bench: Bench, shapes: Sequence[TransformerShape], tokens: int, cells: Sequence[str]
+    bench: Bench,
+    shapes: Sequence[TransformerShape],
+    tokens: int,
+    cells: Sequence[str],
+    longer: Sequence[Job],
 ) -> tuple[str, ...]:
-    if "gru" in cells:
-        return ()
-    cost = bench.cost([job(bench, twin(shape, "gru"), tokens) for shape in shapes])
     unit = "s" if bench.allowance.unit == "seconds" else " FLOP"
-    return (f"GRUs beside the LSTMs: another {cost:.3g}{unit} at these sizes and tokens",)
+    lines = []
+    if not longer:
+        lines.append(
+            "the largest LSTM once more with gradients through half of the context or more, without"
+            " which what the end of the context brings an LSTM is not judged; a larger budget pays"
+        )
+    if "gru" not in cells:
+        cost = bench.cost([job(bench, twin(shape, "gru"), tokens) for shape in shapes])
+        lines.append(f"GRUs beside the LSTMs: another {cost:.3g}{unit} at these sizes and tokens")
+    return tuple(lines)
 
 
 # --- conclude -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ladders:
-    """The finished runs of each family, smallest first, and L(N) of each."""
-
-    runs: Mapping[str, list[Run]]
-    fits: Mapping[str, Attempt] = field(default_factory=dict)
-
-    @property
-    def pair(self) -> tuple[Run, Run] | None:
-        """The largest LSTM and the Transformer beside it, positions known."""
-        known = {
-            family: [run for run in runs if has_positions(run)]
-            for family, runs in self.runs.items()
-        }
-        for lstm in reversed(known["lstm"]):
-            for other in known[TRANSFORMER]:
-                near = abs(np.log(other.params / lstm.params)) < 0.2
-                if near and len(lstm.positions) == len(other.positions):
-                    return lstm, other
-        return None
 
 
 def conclude(evidence: Evidence) -> Conclusion:
@@ -155,9 +170,14 @@ def conclude(evidence: Evidence) -> Conclusion:
         else Attempt(None, f"{len(own)} {NAMES[family]} runs have finished")
         for family, own in runs.items()
     }
-    ladders = Ladders(runs, fits)
+    longer = [
+        run
+        for run in ended(evidence.own, "lstm", controls=True)
+        if has_positions(run) and runs["lstm"] and run.spec.shape == runs["lstm"][-1].spec.shape
+    ]
+    ladders = Ladders(runs, fits, max(longer, key=lambda run: run.spec.unroll, default=None))
     gap = {cell: _gap(ladders, cell, evidence) for cell in ("lstm", "gru")}
-    late, why_late = _late(ladders, evidence.level)
+    late, why_late = lead(ladders.pairs, ladders.control, evidence.level)
     why = next((f.why for f in (fits[TRANSFORMER], fits["lstm"]) if f.fit is None), "")
     findings = [Finding(GAP, gap["lstm"], why), Finding(LATE, late, why_late)]
     return Conclusion(
@@ -166,12 +186,15 @@ def conclude(evidence: Evidence) -> Conclusion:
         _statement(findings, ladders, evidence),
         findings,
         _numbers(ladders, gap, late, evidence),
-        [picture for picture in (_sizes(ladders), _places(ladders, evidence)) if picture],
+        [picture for picture in (sizes(ladders), places(ladders, evidence)) if picture],
     )
 
 
 def _gap(ladders: Ladders, cell: str, evidence: Evidence) -> Estimate | None:
-    """Loss of a recurrent network over the Transformer's at the largest N of both, minus 1."""
+    """Loss of a recurrent network over the Transformer's at the largest N of both, minus 1.
+
+    By the laws of both; the LSTM's is moved to that of its control where that is better.
+    """
     fits = [ladders.fits[cell].fit, ladders.fits[TRANSFORMER].fit]
     if None in fits:
         return None
@@ -182,29 +205,21 @@ def _gap(ladders: Ladders, cell: str, evidence: Evidence) -> Estimate | None:
         logs, _ = fit.law.log_inputs({"params": float(params)})
         values.append(float(fit.law.log_value(fit.theta[None], logs)[0, 0]))
         draws.append(fit.law.log_value(fit.draw_theta, logs)[:, 0])
-    # Both fits were drawn with one seed: shuffled, their draws are independent.
-    apart = draws[0] - np.random.default_rng([evidence.seed, 3]).permutation(draws[1])
-    value = float(np.expm1(values[0] - values[1]))
-    return estimate(value, np.expm1(apart), evidence.level)
+    generator = np.random.default_rng([evidence.seed, 3])
+    # Both fits were drawn with one seed: shuffled, their draws are independent. Five runs may lie
+    # on a line by luck: each network's luck counts once besides.
+    apart = draws[0] - generator.permutation(draws[1])
+    apart = apart + 2**0.5 * evidence.noise_level * generator.standard_normal(len(apart))
+    moved = min(0.0, _moved(ladders)) if cell == "lstm" else 0.0
+    value = float(np.expm1(values[0] - values[1] + moved))
+    return estimate(value, np.expm1(apart + moved), evidence.level)
 
 
-def _late(ladders: Ladders, level: float) -> tuple[Estimate | None, str]:
-    """How much more of the loss the Transformer loses late in the context, in nats.
-
-    The difference of two runs on the same text: what stands at a position cancels.
-    """
-    if (pair := ladders.pair) is None:
-        return None, "no LSTM and Transformer of one size have finished with losses by position"
-    apart = pair[0].positions - pair[1].positions
-    (middle, error), (end, other) = (mean_between(apart, *part) for part in (MIDDLE, END))
-    return _normal(end - middle, float(np.hypot(error, other)), level), ""
-
-
-def _normal(value: float, error: float, level: float) -> Estimate:
-    from statistics import NormalDist
-
-    half = NormalDist().inv_cdf(0.5 + level / 2) * error
-    return Estimate(value, value - half, value + half, level, error)
+def _moved(ladders: Ladders) -> float:
+    """Log loss of the control less that of the LSTM with short gradients."""
+    if ladders.control is None:
+        return 0.0
+    return float(np.log(ladders.control.loss / ladders.runs["lstm"][-1].loss))
 
 
 def _numbers(
@@ -223,128 +238,103 @@ def _numbers(
         if found is not None:
             numbers[f"gap_{cell}"] = Number(
                 found, "", f"loss of the {NAMES[cell]} over the Transformer's at the largest N, "
-                "minus 1",
+                "minus 1, noise from run to run included",
             )  # fmt: skip
+    if (control := ladders.control) is not None:
+        moved, reach = _moved(ladders), NormalDist().inv_cdf(0.5 + evidence.level / 2)
+        reach *= 2**0.5 * evidence.noise_level
+        value, low, high = (float(np.expm1(moved + by)) for by in (0.0, -reach, reach))
+        numbers["longer_gradients"] = Number(
+            Estimate(value, low, high, evidence.level),
+            "",
+            f"loss of the largest LSTM with gradients through {control.spec.unroll} tokens over "
+            "that with those of the ladder, minus 1: same rate, and fewer rows in a batch",
+        )
     if late is not None:
         numbers["late_improvement"] = Number(
             late, "nats per token", "what the end of the context brings the Transformer more"
         )
-    for family, run in _largest(ladders).items():
-        scale = evidence.bytes_per_token
-        found = stops_improving(binned(run.positions), STOPPED, evidence.level, evidence.seed)
-        value, low, high, stderr = (
-            scale * end for end in (found.value, found.low, found.high, found.stderr)
-        )
-        numbers[f"stops_improving_{family}"] = Number(
-            Estimate(value, low, high, evidence.level, stderr),
+    for name, run in ladders.largest.items():
+        name_of = words(run)
+        numbers[f"stops_improving_{name}"] = Number(
+            _stops(run, evidence),
             "bytes",
-            f"context from which on the largest {NAMES[family]} is within {STOPPED:.0%} of its "
-            "least loss",
+            f"context from which on the {name_of} is within {STOPPED:.0%} of its least loss",
         )
-        middle, end = (mean_between(run.positions, *part)[0] for part in (MIDDLE, END))
-        error = noise_of(run.positions) / np.sqrt(len(run.positions) / 4) * np.sqrt(2)
-        numbers[f"late_{family}"] = Number(
-            _normal(middle - end, float(error), evidence.level),
+        numbers[f"late_{name}"] = Number(
+            gain_of(run, evidence.level),
             "nats per token",
-            f"improvement of the largest {NAMES[family]} late in the context, noise of the text "
-            "included",
+            f"improvement of the {name_of} late in the context, noise of the text included",
         )
     return numbers
 
 
-def _largest(ladders: Ladders) -> dict[str, Run]:
-    """Of each family the largest run whose losses by position are known."""
-    found = {}
-    for family, runs in ladders.runs.items():
-        known = [run for run in runs if has_positions(run)]
-        if known:
-            found[family] = known[-1]
-    return found
+def _stops(run: Run, evidence: Evidence) -> Estimate:
+    """Bytes of context from which on a network is within `STOPPED` of its least loss."""
+    found = stops_improving(binned(run.positions), STOPPED, evidence.level, evidence.seed)
+    scale = evidence.bytes_per_token
+    value, low, high = (scale * end for end in (found.value, found.low, found.high))
+    return Estimate(value, low, high, evidence.level, scale * found.stderr)
 
 
 def _statement(findings: Sequence[Finding], ladders: Ladders, evidence: Evidence) -> str:
     gap, late = (finding.estimate for finding in findings)
-    words = []
+    said = []
     if gap is not None:
-        params = format_count(ladders.runs["lstm"][-1].params)
-        words.append(f"at N = {params} the LSTM's loss is {percent(gap)} above the Transformer's")
-    else:
-        words.append(f"there is no gap at one N: {findings[0].why}")
-    if late is not None and (pair := ladders.pair) is not None:
-        stops = stops_improving(binned(pair[0].positions), STOPPED, evidence.level, evidence.seed)
-        words.append(
-            "from about 400 bytes of context to its end the Transformer improves by "
-            f"{late.value:.3f} [{late.low:.3f}, {late.high:.3f}] nats more than the LSTM, which "
-            f"stops improving at about {stops.value * evidence.bytes_per_token:.0f} bytes (the "
-            "paper: 100 tokens)"
+        lstm = ladders.runs["lstm"][-1]
+        unrolls = [run.spec.unroll for run in (lstm, ladders.control) if run is not None]
+        through = [f"{unroll * evidence.bytes_per_token:.0f}" for unroll in unrolls]
+        better = ", whichever is better" if len(through) > 1 else ""
+        said.append(
+            f"at N = {format_count(lstm.params)} the LSTM's loss, with gradients through "
+            f"{' or '.join(through)} bytes{better}, is {percent(gap)} above the Transformer's by "
+            f"the laws of both{_in_parameters(gap, ladders)} (sizes scatter about the laws by "
+            f"{_scatter(ladders, TRANSFORMER):.1%} and {_scatter(ladders, 'lstm'):.1%}, runs by "
+            f"{evidence.noise_level:.1%} from seed to seed)"
         )
     else:
-        words.append(findings[1].why)
-    return f"{phrase(findings)}: {'; '.join(words)}."
+        said.append(f"there is no gap at one N: {findings[0].why}")
+    if late is not None:
+        taught = ladders.control or ladders.pairs[-1][1]
+        said.append(
+            "from about 400 bytes of context to its end the Transformer improves by "
+            f"{late.value:.3f} [{late.low:.3f}, {late.high:.3f}] nats more than the LSTM with "
+            f"gradients through {taught.spec.unroll * evidence.bytes_per_token:.0f} bytes"
+        )
+    else:
+        said.append(f"late in the context: {findings[1].why}")
+    stops = {name: _stops(run, evidence) for name, run in ladders.largest.items()}
+    if "lstm" in stops:
+        said.append(
+            f"within {STOPPED:.0%} of its least loss the LSTM is from {stops['lstm']} bytes on"
+            + (f", the Transformer from {stops[TRANSFORMER]}" if TRANSFORMER in stops else "")
+            + " (the paper: an LSTM from 100 tokens, about 400 bytes)"
+        )
+    return f"{phrase(findings)}: {'; '.join(said)}.{because(findings)}"
 
 
-def _sizes(ladders: Ladders) -> Picture | None:
-    """Figure 7, left."""
-    series = []
-    for family, runs in ladders.runs.items():
-        if not runs:
-            continue
-        params = [float(run.params) for run in runs]
-        series.append(Series(params, [run.loss for run in runs], "point", NAMES[family]))
-        if ladders.fits[family].fit is not None:
-            x, y = line_through(ladders.fits[family], "params", min(params), max(params))
-            series.append(Series(x.tolist(), y.tolist(), "line", NAMES[family]))
-    if not series:
-        return None
-    return Picture(
-        "recurrent-size",
-        "Transformers and recurrent networks against N",
-        "The same text, tokens and context; recurrent networks by truncated back-propagation.",
-        Axis("Parameters (non-embedding)", kind="count"),
-        Axis("Loss (nats per token)", kind="loss"),
-        series,
-        paper="figure 7",
-    )
+def _in_parameters(gap: Estimate, ladders: Ladders) -> str:
+    """The gap as the size of the Transformer that does no better."""
+    alpha = ladders.fits[TRANSFORMER].parameter("alpha")
+    if alpha is None or alpha.value <= 0 or gap.low <= 0:
+        return ""
+    return f", which one of 1/{(1 + gap.value) ** (1 / alpha.value):.2g} of its parameters ties"
 
 
-def _places(ladders: Ladders, evidence: Evidence) -> Picture | None:
-    """Figure 7, right."""
-    series = [
-        _line(binned(run.positions), f"{NAMES[family]}, N = {format_count(run.params)}", evidence)
-        for family, run in _largest(ladders).items()
-    ]
-    if not series:
-        return None
-    return Picture(
-        "recurrent-position",
-        "Loss against the position in the context",
-        "The largest network of each kind; bars: the noise of the text, which they share.",
-        Axis("Position in the context (bytes)", kind="count"),
-        Axis("Loss (nats per token)", kind="loss"),
-        series,
-        paper="figure 7",
-    )
-
-
-def _line(found: Binned, label: str, evidence: Evidence) -> Series:
-    from statistics import NormalDist
-
-    reach: Array = NormalDist().inv_cdf(0.5 + evidence.level / 2) * found.error
-    return Series(
-        (found.position * evidence.bytes_per_token).tolist(),
-        found.loss.tolist(),
-        "point",
-        label,
-        low=(found.loss - reach).tolist(),
-        high=(found.loss + reach).tolist(),
-    )
+def _scatter(ladders: Ladders, family: str) -> float:
+    """Root mean square of the log losses of the sizes about the family's L(N)."""
+    fit, runs = ladders.fits[family].fit, ladders.runs[family]
+    assert fit is not None
+    predicted = fit.predict(params=np.array([float(run.params) for run in runs])).value
+    off = np.log([run.loss for run in runs]) - np.log(predicted)
+    return float(np.sqrt((off**2).sum() / (len(runs) - 2)))
 
 
 DESIGN = Design(
     name="recurrent",
     title="Transformers outperform recurrent networks",
     paper="figure 7, section 3.2.1",
-    varies="the network (Transformer, LSTM, GRU) and N",
+    varies="the network (Transformer, LSTM, GRU) and N; once, through how much text gradients go",
     holds="text, tokens, batch and context; the learning rate is tuned for each kind",
     concludes="the gap at the largest N, and what the end of the context brings each kind",
     weight=1.2,

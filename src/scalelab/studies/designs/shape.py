@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from scalelab.counting import TransformerShape
+from scalelab.counting import TransformerShape, count_parameters
 from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
 from scalelab.studies.conclusion import (
@@ -20,11 +20,13 @@ from scalelab.studies.conclusion import (
     Number,
     Picture,
     Series,
+    because,
     phrase,
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run
-from scalelab.studies.sizes import LEAST_HEADS, shape_of_width, size_of
+from scalelab.studies.shapes import PAPER_FROM, aspect, counts, place, variants
+from scalelab.studies.sizes import shape_of_width, size_of
 from scalelab.studies.variants import (
     RATES,
     Tuned,
@@ -33,7 +35,7 @@ from scalelab.studies.variants import (
     not_bracketed,
     over_best,
     percent,
-    spread,
+    spread_of,
     tune,
 )
 from scalelab.units import format_count
@@ -51,22 +53,8 @@ CHOICES = (
 )
 """Width and what is compared there, the best first; the first that the allowance pays for."""
 
-LAYERS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-HEADS = (1, 2, 4, 8, 16)
-RATIOS = (0.5, 1.0, 2.0, 8.0)
-
-NARROWEST = 2.0
-"""Least aspect ratio d_model / n_layer trained."""
-
-PAPER_FROM = 4.0
-"""Least aspect ratio that the check takes in; narrower ones stand apart. Kaplan et al.'s figure 5
-begins between 4 and 10; at these sizes 10 would leave two and three layers alone. (assumed)"""
-
 LEAST_SPAN = 5.0
 """Ratio of the largest aspect ratio to the least below which nothing is said of the paper's 40."""
-
-LEAST_HEAD = 8
-"""Least width of a head that the check takes in: their figure begins at about 10."""
 
 TOKENS_PER_PARAMETER = (10.0, 40.0)
 """The largest N that gets the first; what is then left goes to more tokens, up to the second."""
@@ -90,71 +78,37 @@ CHECKS = {
         MARGIN,
         "section 3.1, figure 5",
         f"at one N, depth against width moves the loss by at most {MARGIN:.0%}",
+        "at equal N a deep narrow shape has the smaller embedding, so fewer parameters in all, and "
+        "in models this small that is a large part",
     ),
     "heads": Check.at_most(
         "greatest loss increase over numbers of heads",
         MARGIN,
         "figure 5",
         f"at one N, the number of heads moves the loss by at most {MARGIN:.0%}",
+        "in models this narrow many heads have no more than 8 or so dimensions each",
     ),
     "ratio": Check.at_most(
         "greatest loss increase over feed-forward ratios",
         MARGIN,
         "figure 5",
-        f"at one N, feed-forward ratios of 1/2 to 8 move the loss by at most {MARGIN:.0%}",
+        f"at one N, feed-forward ratios of about 1/2 to 8 move the loss by at most {MARGIN:.0%}",
+        "in models this small the least ratio leaves a layer a few dozen feed-forward units, the "
+        "greatest a narrow model with a small embedding",
     ),
 }
 
 
+PAPER_SPAN = 40
+"""Factor over which aspect ratios vary in the paper's figure 5, as its caption says."""
+
 WORDS = {
-    "aspect": ("aspect ratio", "Aspect ratio d_model / n_layer"),
-    "heads": ("head dimension", "Head dimension d_model / n_head"),
-    "ratio": ("feed-forward ratio", "Feed-forward ratio d_ff / d_model"),
-}
-
-
-def variants(base: TransformerShape) -> dict[str, list[TransformerShape]]:
-    """Shapes of the size of `base` along each axis, `base` among them: aspect, heads, ratio."""
-    sized = [_sized(base, n_layer, 4.0) for n_layer in LAYERS if n_layer != base.n_layer]
-    deep = [s for s in sized if s and (s.n_layer == 1 or aspect(s) >= NARROWEST)]
-    heads = [
-        replace(base, n_head=count)
-        for count in HEADS
-        if count != base.n_head and base.d_model % (2 * count) == 0 and base.d_model >= 4 * count
-    ]
-    ratios = [_sized(base, base.n_layer, ratio) for ratio in RATIOS]
-    return {
-        "aspect": [base, *deep],
-        "heads": [base, *heads],
-        "ratio": [base, *(shape for shape in ratios if shape)],
-    }
-
-
-def aspect(shape: TransformerShape) -> float:
-    """Aspect ratio d_model / n_layer."""
-    return shape.d_model / shape.n_layer
-
-
-def _sized(base: TransformerShape, n_layer: int, ratio: float) -> TransformerShape | None:
-    """The shape of N = n_layer d_model (4 d_model + 2 d_ff) nearest to a feed-forward ratio.
-
-    The width is one that heads of `base.head_dim` or so divide; d_ff, which may be any whole
-    number, then makes up N to within a percent. None where no width comes near the ratio.
-    """
-    per_layer = size_of(base) / n_layer
-    ideal = math.sqrt(per_layer / (4 + 2 * ratio))
-    best: tuple[float, TransformerShape] | None = None
-    for width in range(max(12, int(ideal * 0.8)), int(ideal * 1.25) + 2):
-        heads = [h for h in range(LEAST_HEADS, width // 6 + 1) if width % (2 * h) == 0]
-        d_ff = round((per_layer - 4 * width**2) / (2 * width))
-        if not heads or d_ff < 1:
-            continue
-        head = min(heads, key=lambda h: abs(h - width / base.head_dim))
-        off = abs(math.log(d_ff / width / ratio))
-        if best is None or off < best[0]:
-            shape = replace(base, n_layer=n_layer, d_model=width, n_head=head, d_ff=d_ff)
-            best = off, shape
-    return best[1] if best is not None and best[0] < math.log(1.5) else None
+    "ratio": ("feed-forward ratio", "Feed-forward ratio (d_ff / d_model)", "figure 5, left"),
+    "aspect": ("aspect ratio", "Aspect ratio (d_model / n_layer)", "figure 5, middle"),
+    "heads": (
+        "head dimension", "Attention head dimension (d_model / n_head)", "figure 5, right"
+    ),
+}  # fmt: skip
 
 
 def plan(bench: Bench) -> Plan:
@@ -261,28 +215,11 @@ def conclude(evidence: Evidence) -> Conclusion:
     )
 
 
-def place(axis: str, shape: TransformerShape) -> float:
-    """Where a shape stands on an axis of figure 5."""
-    if axis == "aspect":
-        return aspect(shape)
-    return shape.head_dim if axis == "heads" else shape.d_ff / shape.d_model
-
-
-def counts(axis: str, shape: TransformerShape) -> bool:
-    """Whether the check takes a shape in; others stand apart: one layer, one head, narrow ones.
-
-    Kaplan et al. 2020, section 3.2: one-layer models fall off the trend of all others. So does one
-    head a layer here, where a model has two layers, not dozens (measured: docs/LOG.md).
-    """
-    if axis == "aspect":
-        return shape.n_layer > 1 and aspect(shape) >= PAPER_FROM
-    return axis != "heads" or (shape.n_head >= LEAST_HEADS and shape.head_dim >= LEAST_HEAD)
-
-
 def _at_one_size(tuned: Tuned[TransformerShape], base: TransformerShape) -> Tuned[TransformerShape]:
     """Log losses moved to the N of `base` by the assumed slope."""
     off = np.log([size_of(shape) / size_of(base) for shape in tuned.names])
-    return replace(tuned, log_loss=tuned.log_loss + ALPHA_N * off)
+    moved = ALPHA_N * off
+    return replace(tuned, log_loss=tuned.log_loss + moved, lowest=tuned.lowest + moved)
 
 
 def _finding(
@@ -295,7 +232,7 @@ def _finding(
     if axis == "aspect" and span < LEAST_SPAN:
         why = f"aspect ratios of the shapes compared span a factor of {span:.1f} alone"
         return Finding(CHECKS[axis], None, why)
-    return Finding(CHECKS[axis], spread(*tuned.only(inside), level))
+    return Finding(CHECKS[axis], spread_of(tuned, inside, level))
 
 
 def _numbers(
@@ -348,14 +285,33 @@ def _statement(
         if finding.estimate is None:
             words.append(f"{WORDS[axis][0]}: {finding.why}")
             continue
+        beside = (
+            f" (a factor of {max(inside) / min(inside):.1f}, the paper's: {PAPER_SPAN})"
+            if axis == "aspect"
+            else ""
+        )
         words.append(
-            f"{WORDS[axis][0]} {min(inside):.3g} to {max(inside):.3g} move the loss by "
+            f"{WORDS[axis][0]} {min(inside):.3g} to {max(inside):.3g}{beside} move the loss by "
             f"{percent(finding.estimate)}"
         )
+    deep = [shape for shape in found.get("aspect", ()) if counts("aspect", shape)]
+    if len(deep) > 1:
+        whole = [count_parameters(shape).total for shape in (deep[0], deep[-1])]
+        words.append(
+            f"at equal N the deepest and narrowest of these has {format_count(whole[0])} parameters"
+            f" with its embedding, the widest {format_count(whole[1])}"
+        )
+    unsure = (
+        f" ({len(tuned.ends)} of {len(tuned.names)} are best at the lowest or highest: intervals "
+        "reach to where their parabolas say they may be beyond)"
+        if tuned.ends
+        else ""
+    )
+    told = list(findings.values())
     return (
-        f"{phrase(list(findings.values()))}: at N = {format_count(size_of(base))}, every shape at "
-        f"its best rate, {'; '.join(words)}; the paper's few percent are taken as at most "
-        f"{MARGIN:.0%}, and runs scatter by {tuned.noise:.1%}."
+        f"{phrase(told)}: at N = {format_count(size_of(base))}, every shape at the best of "
+        f"{len(RATES)} rates{unsure}, {'; '.join(words)}; the paper's few percent are taken as at "
+        f"most {MARGIN:.0%}, and runs scatter by {tuned.noise:.1%}.{because(told)}"
     )
 
 
@@ -379,16 +335,19 @@ def _picture(
                 )
             )
     span = [place(axis, shape) for shape in shapes]
-    edge = [100 * MARGIN] * 2
+    edge = [MARGIN] * 2
     series.append(Series([min(span), max(span)], edge, "dashed", f"margin of {MARGIN:.0%}"))
+    name, title, figure = WORDS[axis]
+    deep = " Deep narrow shapes have smaller embeddings." if axis == "aspect" else ""
     return Picture(
         f"shape-{axis}",
-        f"Loss increase against {WORDS[axis][0]}",
-        "At one N, each shape at its best learning rate; percent above the best of them.",
-        Axis(WORDS[axis][1]),
-        Axis("Loss increase (%)", log=False),
+        f"Loss increase against {name}",
+        f"At N = {format_count(size_of(shapes[0]))}, each shape at the best of its learning rates; "
+        f"above the best of them. Long bars down: it may be lower beyond the rates tried.{deep}",
+        Axis(title),
+        Axis("Loss increase", log=False, kind="percent"),
         series,
-        paper="figure 5",
+        paper=figure,
     )
 
 

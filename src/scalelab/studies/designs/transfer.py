@@ -1,16 +1,15 @@
-"""Transfer: loss on another text is the loss on the training text's own kind plus an offset."""
+"""Transfer: the loss on another text follows from the loss on the training text's own kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
-from scalelab.laws import Array, get_law
+from scalelab.laws import get_law
 from scalelab.studies.attempt import Attempt, attempt
 from scalelab.studies.conclusion import (
     Axis,
@@ -20,54 +19,66 @@ from scalelab.studies.conclusion import (
     Number,
     Picture,
     Series,
+    because,
     phrase,
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, table
 from scalelab.studies.log_linear import beside_loss
+from scalelab.studies.other_texts import Order, rank_correlation, scatter, slope
 
 if TYPE_CHECKING:
     from scalelab.fitting import Estimate
 
 NAME = "transfer"
+SOURCE = "section 3.2.2, figure 8"
+
+MARGIN = 0.02
+"""Of the loss on another text. Figure 8 shows points of about .05 nats on losses of 2.5 to 5: what
+stays within 2% it calls a dependence on the training loss "almost exclusively"."""
 
 SLOPE_MARGIN = 0.15
-"""Of the slope of L' on L in nats. An offset that is the same at every loss is a slope of 1 in
-nats, not in logarithms; with this margin the offset changes by at most 15% of what training brings.
-(assumed)"""
+"""Of the slope of L' on L: the offset changes by at most 15% of what training brings. (assumed: the
+paper's offset is "small and very slowly growing")"""
 
-EFFECT_MARGIN = 0.01
-"""Of the loss, for ten times the size or the data at equal loss on the training distribution: about
-the luck of a seed. (measured: docs/LOG.md, .7%)"""
+COMPARABLE = 1.25
+"""Ratio of bytes per token, here to there, within which a nat per token is as much. (assumed)"""
 
-SOURCE = "section 3.2.2, figure 8"
 LEAST_TEXTS = 4
 """With fewer, no rank correlation tells anything: three texts are in order by luck every sixth
 time."""
 
-ALL_TEXTS = "loss on all texts"
+ALL_TEXTS = "all texts"
+RATIO = "tokens_per_parameter"
 
-
-def slope_check(name: str) -> Check:
-    """The claim for one text."""
-    return Check.about(
-        f"slope on {name}", 1.0, SLOPE_MARGIN, SOURCE, "loss there is the loss here plus an offset"
-    )
-
-
-SIZE = Check.about(
-    "effect_of_size",
-    0.0,
-    EFFECT_MARGIN,
+SCATTER = Check.at_most(
+    "scatter about a line in the training loss",
+    MARGIN,
     SOURCE,
-    "at equal loss on the training distribution the size does not matter",
+    "the loss on another text is a straight line in the loss on the training distribution",
+    "the paper's other texts resemble its training text; on one that does not (code, another "
+    "language) a small model's loss hangs on bytes that it has hardly seen, by luck",
 )
-LENGTH = Check.about(
-    "effect_of_data",
+EFFECT = Check.about(
+    "effect of ten times the tokens per parameter",
     0.0,
-    EFFECT_MARGIN,
+    MARGIN,
     SOURCE,
-    "at equal loss on the training distribution the length of training does not matter",
+    "at equal loss on the training distribution it does not matter whether size or data brought it",
+    "a small model trained long on one narrow text can specialise in it at equal loss; the paper's "
+    "training text is a broad sample of the web and its other texts resemble it",
+)
+SLOPE = Check.about(
+    "slope on other texts",
+    1.0,
+    SLOPE_MARGIN,
+    SOURCE,
+    "in nats per token of one tokenizer the loss there is the loss here plus an offset",
+    "another tokenizer weighs other texts differently",
+)
+PER_BYTE = (
+    "slopes in nats per byte are not compared with 1: a slope of 1 per token of the paper is, per "
+    "byte, the bytes of a token here over those there, 1.4 to 1.7 for code or another language"
 )
 
 
@@ -82,85 +93,98 @@ def plan(bench: Bench) -> Plan:
 class _Text:
     """What the ladder's losses on one other text say.
 
-    offset: L' = L + K. affine: L' = K + k L. size, length: effects per decade at equal loss.
+    offset: L' = L + K. slope: k in L' = K + k L. effect: of ten times the tokens per parameter at
+    equal loss here. scatter: about the line.
     """
 
     name: str
     runs: pl.DataFrame
     offset: Attempt
-    affine: Attempt
-    size: Estimate | None
-    length: Estimate | None
+    slope: Estimate | None
+    effect: Estimate | None
+    scatter: Estimate | None
 
 
 def conclude(evidence: Evidence) -> Conclusion:
-    """Slope and offset for each text, the effects of size and length, the order by nearness."""
+    """Scatter about a line, the effect beside the loss, slopes and offsets, order by nearness."""
     runs = table(evidence.branches)
     names = [column.removeprefix("loss.") for column in runs.columns if column[:5] == "loss."]
+    if names:
+        runs = runs.with_columns((pl.col("tokens") / pl.col("params")).alias(RATIO))
     texts = [_text(name, runs, evidence) for name in names]
-    pooled = _pooled(texts, runs, evidence)
+    known = [text for text in texts if text.scatter is not None]
+    why = "too few runs on other texts" if names else "no run was evaluated on another text"
+    columns = [f"loss.{text.name}" for text in known]
     findings = [
-        text.affine.finding(slope_check(text.name), text.affine.parameter("k")) for text in texts
+        Finding(SCATTER, scatter(runs, columns, evidence.level) if known else None, why),
+        Finding(EFFECT, _pooled_effect(known, runs, evidence), why),
     ]
-    if not texts:
-        findings = [Finding(slope_check("other texts"), None, "no run was evaluated on any")]
-    effects = (pooled.size, pooled.length) if pooled else (None, None)
-    for check, estimate in zip((SIZE, LENGTH), effects, strict=True):
-        findings.append(Finding(check, estimate, "too few runs on other texts"))
+    if evidence.bytes_per_token > 1:
+        findings.append(_slope(known, runs, evidence))
     order = _order(texts, evidence)
     return Conclusion(
         NAME,
         DESIGN.title,
-        _statement(findings, texts, order),
+        _statement(findings, texts, order, evidence),
         findings,
         _numbers(texts, findings, order),
         _pictures(texts, runs),
-        evidence.notices,
-        evidence.left_out,
+        left_out=[PER_BYTE] if known and evidence.bytes_per_token <= 1 else (),
     )
 
 
 def _text(name: str, runs: pl.DataFrame, evidence: Evidence) -> _Text:
     column = f"loss.{name}"
     known = runs.filter(pl.col(column).is_finite())
-    options = {"level": evidence.level, "seed": evidence.seed}
+    law = get_law("transfer-offset", column)
     return _Text(
         name,
         known,
-        attempt(get_law("transfer-offset", column), known, **options),
-        attempt(get_law("transfer-affine", column), known, **options),
-        _effect(column, "params", known, evidence),
-        _effect(column, "tokens", known, evidence),
+        attempt(law, known, level=evidence.level, seed=evidence.seed),
+        slope(known, column, evidence.level),
+        _effect(column, known, evidence),
+        scatter(known, [column], evidence.level),
     )
 
 
-def _effect(column: str, by: str, runs: pl.DataFrame, evidence: Evidence) -> Estimate | None:
-    """What ten times `by` does to the loss there at equal loss here, as a share of it."""
-    found = attempt(beside_loss(column, by), runs, level=evidence.level, seed=evidence.seed)
+def _effect(column: str, runs: pl.DataFrame, evidence: Evidence) -> Estimate | None:
+    """What ten times the tokens per parameter do to the loss there at equal loss here, a share.
+
+    At equal loss more tokens mean fewer parameters, so size and data have one effect, not two: a
+    move along the line of equal loss.
+    """
+    found = attempt(beside_loss(column, RATIO), runs, level=evidence.level, seed=evidence.seed)
     return found.of(lambda p: 10 ** p["b"] - 1, evidence.level)
 
 
-def _pooled(texts: Sequence[_Text], runs: pl.DataFrame, evidence: Evidence) -> _Text | None:
-    """The geometric mean of the losses on all texts as if it were one text's."""
+def _pooled_effect(
+    texts: Sequence[_Text], runs: pl.DataFrame, evidence: Evidence
+) -> Estimate | None:
+    """The effect on the geometric mean of the losses on all texts."""
     if not texts:
         return None
-    columns = [pl.col(f"loss.{text.name}").log() for text in texts]
-    mean = pl.mean_horizontal(columns, ignore_nulls=False).exp().alias(f"loss.{ALL_TEXTS}")
-    return _text(ALL_TEXTS, runs.with_columns(mean), evidence)
+    logs = [pl.col(f"loss.{text.name}").log() for text in texts]
+    mean = pl.mean_horizontal(logs, ignore_nulls=False).exp().alias(f"loss.{ALL_TEXTS}")
+    found = runs.with_columns(mean).filter(pl.col(f"loss.{ALL_TEXTS}").is_finite())
+    return _effect(f"loss.{ALL_TEXTS}", found, evidence)
 
 
-# --- order by nearness ----------------------------------------------------------------------------
+def _slope(texts: Sequence[_Text], runs: pl.DataFrame, evidence: Evidence) -> Finding:
+    """The mean slope over texts whose tokens are as long as the training text's."""
+    near = []
+    for text in texts:
+        there = evidence.others.get(text.name, {}).get("bytes_per_token", float("nan"))
+        if abs(np.log(there / evidence.bytes_per_token)) <= np.log(COMPARABLE):
+            near.append(pl.col(f"loss.{text.name}"))
+    if not near:
+        return Finding(SLOPE, None, "no other text has tokens as long as the training text's")
+    column = f"loss.{ALL_TEXTS}"
+    mean = pl.mean_horizontal(near, ignore_nulls=False).alias(column)
+    found = runs.with_columns(mean).filter(pl.col(column).is_finite())
+    return Finding(SLOPE, slope(found, column, evidence.level), "too few runs on other texts")
 
 
-@dataclass(frozen=True)
-class _Order:
-    """Rank correlation of offset and distance; chance: of one as high if texts were shuffled."""
-
-    correlation: Estimate
-    chance: float
-
-
-def _order(texts: Sequence[_Text], evidence: Evidence) -> _Order | None:
+def _order(texts: Sequence[_Text], evidence: Evidence) -> Order | None:
     known = [
         (evidence.others[text.name]["distance"], estimate.value)
         for text in texts
@@ -173,53 +197,36 @@ def _order(texts: Sequence[_Text], evidence: Evidence) -> _Order | None:
     return rank_correlation(distances, offsets, evidence.level, evidence.seed)
 
 
-def rank_correlation(x: Array, y: Array, level: float, seed: int) -> _Order:
-    """Spearman's correlation with Bonett and Wright's interval (2000) and a permutation test."""
-    from statistics import NormalDist
-
-    from scipy.stats import rankdata
-
-    from scalelab.fitting import Estimate
-
-    m = len(x)
-    a, b = (rankdata(values) - (m + 1) / 2 for values in (x, y))
-    scale = float(np.sqrt((a @ a) * (b @ b))) or 1.0
-    found = float(a @ b) / scale
-    # Perfect order among m texts is known no better than to half a swap of neighbours.
-    inside = float(np.clip(found, -1 + 6 / (m * (m**2 - 1)), 1 - 6 / (m * (m**2 - 1))))
-    error = np.sqrt((1 + inside**2 / 2) / (m - 3))
-    half = NormalDist().inv_cdf(0.5 + level / 2) * error
-    low, high = (float(np.tanh(np.arctanh(inside) + move)) for move in (-half, half))
-    if m <= 8:
-        orders = np.array(list(permutations(range(m))))
-    else:
-        generator = np.random.default_rng([seed, 5])
-        orders = np.array([generator.permutation(m) for _ in range(20_000)])
-    shuffled = b[orders] @ a / scale
-    chance = float((shuffled >= found - 1e-12).mean())
-    return _Order(Estimate(found, min(low, found), max(high, found), level, float(error)), chance)
-
-
 # --- words, numbers, pictures ---------------------------------------------------------------------
 
 
 def _numbers(
-    texts: Sequence[_Text], findings: Sequence[Finding], order: _Order | None
+    texts: Sequence[_Text], findings: Sequence[Finding], order: Order | None
 ) -> dict[str, Number]:
-    numbers: dict[str, Number] = {}
+    numbers = {
+        finding.check.name: Number(finding.estimate, "", finding.check.claim)
+        for finding in findings
+        if finding.estimate is not None
+    }
     wanted: Mapping[str, tuple[str, str]] = {
+        "scatter": ("", "root mean square of ln L' about L' = K + k L"),
+        "effect": (
+            "",
+            "change of the loss there for ten times the tokens per parameter, at equal loss here",
+        ),
+        "slope": ("", "k in L' = K + k L; per byte it depends on how long a token is there"),
         "offset": ("nats/token", "K in L' = L + K"),
-        "size": ("", "change of the loss there for ten times the size, at equal loss here"),
-        "data": ("", "change of the loss there for ten times the data, at equal loss here"),
     }
     for text in texts:
-        parts = (text.offset.parameter("K"), text.size, text.length)
+        parts = (
+            text.scatter,
+            text.effect,
+            text.slope,
+            text.offset.parameter("K"),
+        )
         for (key, (unit, meaning)), estimate in zip(wanted.items(), parts, strict=True):
             if estimate is not None:
                 numbers[f"{key} on {text.name}"] = Number(estimate, unit, meaning)
-    for finding in findings:
-        if finding.estimate is not None:
-            numbers[finding.check.name] = Number(finding.estimate, "", finding.check.claim)
     if order is not None:
         numbers["order_by_distance"] = Number(
             order.correlation,
@@ -230,37 +237,55 @@ def _numbers(
     return numbers
 
 
-def _statement(findings: Sequence[Finding], texts: Sequence[_Text], order: _Order | None) -> str:
-    if not texts:
-        return f"{phrase(findings)}: no run was evaluated on another text."
-    slopes = findings[: len(texts)]
-    inside = sum(finding.verdict == "agrees" for finding in slopes)
-    outside = [f.check.name.removeprefix("slope on ") for f in slopes if f.verdict == "differs"]
-    text = (
-        f"{phrase(findings)}: on {inside} of {len(texts)} other texts the loss is the loss on "
-        f"the training distribution plus an offset (slope within {SLOPE_MARGIN:g} of 1)"
-    )
-    if outside:
-        text += f", on {', '.join(outside)} it is not"
-    size, length = findings[len(texts) :]
-    if size.estimate is not None and length.estimate is not None:
-        text += (
-            f"; at equal loss ten times the size changes the loss there by {_percent(size)} and "
-            f"ten times the data by {_percent(length)} (within {EFFECT_MARGIN:.0%}: "
-            f"{size.verdict}, {length.verdict})"
+def _statement(
+    findings: Sequence[Finding], texts: Sequence[_Text], order: Order | None, evidence: Evidence
+) -> str:
+    line, effect = (finding.estimate for finding in findings[:2])
+    if line is None:
+        return f"{phrase(findings)}: {findings[0].why}."
+    words = [
+        f"on {len(texts)} other texts the loss is K + k L, K and k free, to within "
+        f"{line.value:.1%} [{line.low:.1%}, {line.high:.1%}] (root mean square; at most "
+        f"{MARGIN:.0%}, runs scatter by {evidence.noise_level:.1%} from seed to seed on their own "
+        f"text){_ends(texts)}"
+    ]
+    if effect is not None:
+        each = [text.effect.value for text in texts if text.effect is not None]
+        alike = sum(one > 0 for one in each) if effect.value > 0 else sum(one < 0 for one in each)
+        words.append(
+            f"at equal loss ten times the tokens per parameter change the loss there by "
+            f"{effect.value:+.1%} [{effect.low:+.1%}, {effect.high:+.1%}] (within {MARGIN:.0%}; "
+            f"{'up' if effect.value > 0 else 'down'} on {alike} of {len(each)} texts)"
         )
+        if effect.low > 0:
+            words[-1] += ", as if longer training on one text made a model a specialist in it"
+    slopes = {text.name: text.slope for text in texts if text.slope is not None}
+    if len(findings) > 2 and findings[2].estimate is not None:
+        words.append(f"the mean slope on texts with tokens as long is {findings[2].estimate}")
+    elif slopes:
+        each = [one.value for one in slopes.values()]
+        words.append(
+            f"slopes k lie between {min(each):.2g} and {max(each):.2g} per byte, which says nothing"
+            " of a slope of 1 per token"
+        )
+    rising = [name for name, one in slopes.items() if one.high < 0]
+    if rising:
+        words.append(f"on {', '.join(rising)} the loss rises as that on the training text falls")
     if order is not None:
-        text += (
-            f"; the offset orders by how near the text is with rank correlation "
+        words.append(
+            "offsets order by how near the text is with rank correlation "
             f"{order.correlation} (chance {order.chance:.2g})"
         )
-    return text + "."
+    return f"{phrase(findings)}: {'; '.join(words)}.{because(findings)}"
 
 
-def _percent(finding: Finding) -> str:
-    found = finding.estimate
-    assert found is not None
-    return f"{found.value:+.1%} [{found.low:+.1%}, {found.high:+.1%}]"
+def _ends(texts: Sequence[_Text]) -> str:
+    """The texts of the least and of the greatest scatter."""
+    each = sorted((text.scatter.value, text.name) for text in texts if text.scatter is not None)
+    if len(each) < 2:
+        return ""
+    (least, near), (most, far) = each[0], each[-1]
+    return f", from {least:.1%} on {near} to {most:.1%} on {far}"
 
 
 def _pictures(texts: Sequence[_Text], runs: pl.DataFrame) -> list[Picture]:
@@ -268,23 +293,22 @@ def _pictures(texts: Sequence[_Text], runs: pl.DataFrame) -> list[Picture]:
         return []
     there = Axis("Loss on the text (nats per token)", kind="loss")
     most = runs.filter(pl.col("tokens") == runs["tokens"].max()).sort("params")
-    by_size = [_line("training distribution", most, "params", "loss")]
+    largest = runs.filter(pl.col("params") == runs["params"].max()).sort("tokens")
+    by_size: list[Series] = []
     against: list[Series] = []
     for text in texts:
         column = f"loss.{text.name}"
         by_size.append(_line(text.name, most, "params", column))
-        known = text.runs.sort("loss")
-        against.append(_line(text.name, known, "loss", column, "point"))
-        offset = text.offset.parameter("K")
-        if offset is not None and not known.is_empty():
-            x = [float(known["loss"][0]), float(known["loss"][-1])]
-            against.append(Series(x, [one + offset.value for one in x], "dashed", text.name))
+        against.append(_line(text.name, text.runs.sort("loss"), "loss", column, "point"))
+        if largest.height > 1:
+            against.append(_line(text.name, largest, "loss", column, "dashed"))
+    by_size.append(_line("training distribution", most, "params", "loss"))
     return [
         Picture(
             f"{NAME}-size",
             "Loss on other texts against size",
             "The ladder's runs at its largest data size.",
-            Axis("Parameters, non-embedding", kind="count"),
+            Axis("Parameters (non-embedding)", kind="count"),
             there,
             [one for one in by_size if len(one.x)],
             "figure 8, left",
@@ -292,8 +316,9 @@ def _pictures(texts: Sequence[_Text], runs: pl.DataFrame) -> list[Picture]:
         Picture(
             f"{NAME}-loss",
             "Loss on other texts against loss on the training distribution",
-            "Every run of the ladder, of any size and length; dashed: the same loss plus an "
-            "offset.",
+            "Points: every run of the ladder at its end. Dashed: runs of the largest size alone, "
+            "on more and more data, where the paper has one large model as it trains: losses on "
+            "other texts are final losses, and not recorded along the way.",
             Axis("Loss on the training distribution (nats per token)", kind="loss"),
             there,
             [one for one in against if len(one.x)],
@@ -313,8 +338,8 @@ DESIGN = Design(
     paper="figure 8, section 3.2.2",
     varies="the text on which the ladder's runs are evaluated; through the ladder, size and data",
     holds="the training text and the recipe",
-    concludes="slope and offset of the loss on each text against the loss on the training "
-    "distribution, and whether anything but that loss matters",
+    concludes="how far the loss on other texts scatters about a line in the loss on the training "
+    "distribution, and whether tokens per parameter matter at equal loss",
     weight=0.0,
     plan=plan,
     conclude=conclude,
