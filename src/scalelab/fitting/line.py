@@ -24,6 +24,10 @@ class Line:
     intercept: float
     scatter: float
 
+    def at(self, x: Array) -> Array:
+        """The line at x."""
+        return np.asarray(self.intercept + self.slope.value * x)
+
 
 def fit_line(
     x: Array, y: Array, error: Array | None = None, *, known: bool = False, level: float = 0.9

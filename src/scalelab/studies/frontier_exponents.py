@@ -15,6 +15,7 @@ import numpy as np
 from scalelab.laws import Array
 from scalelab.studies.critical_batch_law import drawn_law
 from scalelab.studies.evidence import Evidence
+from scalelab.studies.growth import Growth
 from scalelab.studies.joint import Convention, Joint, slope, spread
 
 if TYPE_CHECKING:
@@ -47,38 +48,39 @@ class Along:
         return float(np.log10(self.flops[-1] / self.flops[0]))
 
 
-def along_frontier(
-    joint: Joint, convention: Convention, level: float, critical: tuple[Array, Array] | None = None
-) -> Along | None:
+def along_frontier(joint: Joint, convention: Convention, level: float) -> Along | None:
     """The frontier where the optimum is one of the ladder's sizes on one of its data sizes, or lies
     between; None where it nowhere does.
-
-    critical: log B_star and 1 / alpha_B, as of `drawn_law`: then of C_min instead of C.
     """
-    flops = _within_data(joint, joint.reach(convention, critical, FINE), convention, critical)
+    flops = _within_data(joint, joint.reach(convention, FINE), convention)
     if not len(flops):
         return None
-    loss = joint.frontier(flops, convention, critical).loss
-    exponent = spread(-slope(np.log(flops), np.log(loss)), level)
-    return Along(flops, loss[0], exponent)
+    return _along(flops, joint.frontier(flops, convention).loss, level)
 
 
-def _within_data(
-    joint: Joint, flops: Array, convention: Convention, critical: tuple[Array, Array] | None
-) -> Array:
+def _along(flops: Array, loss: Array, level: float) -> Along:
+    return Along(flops, loss[0], spread(-slope(np.log(flops), np.log(loss)), level))
+
+
+def _within_data(joint: Joint, flops: Array, convention: Convention) -> Array:
     """Of compute (c,) the part whose best data size the ladder has; POINTS of it, or none."""
-    own = replace(joint, fit=replace(joint.fit, draw_theta=joint.fit.draw_theta[:1]))
-    first = None if critical is None else (critical[0][:2], critical[1][:2])
-    tokens = own.frontier(flops, convention, first).tokens[0]
+    tokens = joint.first(1).frontier(flops, convention).tokens[0]
     least, most, _ = joint.fit.ranges["tokens"]
     inside = flops[(tokens >= least) & (tokens <= most)]
     return np.geomspace(inside[0], inside[-1], POINTS) if len(inside) > 1 else np.empty(0)
 
 
-def along_least(joint: Joint, evidence: Evidence) -> Along | None:
-    """The frontier of C_min = C / (1 + B / B_crit(L)), equation 5.5."""
+def along_least(joint: Joint, compute: Along, evidence: Evidence) -> Along | None:
+    """The frontier of C_min = C / (1 + B / B_crit(L)), equation 5.5, at the same optimal sizes.
+
+    compute: of the frontier of C = 6 N D.
+    """
     critical = drawn_law(evidence, len(joint.theta) - 1)
-    return None if critical is None else along_frontier(joint, "6N", evidence.level, critical)
+    if critical is None:
+        return None
+    ends = joint.first(1).frontier(compute.flops[[0, -1]], "6N").params[0]
+    found = Growth.between(joint, ends, critical)
+    return _along(found.flops, found.loss, evidence.level)
 
 
 def relative_batch(joint: Joint, loss: Array, evidence: Evidence) -> Array:

@@ -106,6 +106,11 @@ class Joint:
             data = (np.log(b) - beta * np.log(tokens)) / gamma
             return np.asarray(e + np.exp(gamma * np.logaddexp(size, data)))
 
+    def converged(self, params: Array) -> Array:
+        """Losses without end of data, (1 + k, n)."""
+        e, a, _, alpha, _, _ = self._values()
+        return np.asarray(e + a * params**-alpha)
+
     def frontier(self, flops: Array, convention: Convention = "exact") -> Frontier:
         """The size of the lowest loss at each compute (c,), at the ladder's batch."""
         log_n = np.linspace(np.log(self.sizes[0] / BEYOND), np.log(self.sizes[-1] * BEYOND), GRID)

@@ -152,7 +152,7 @@ def conclude(evidence: Evidence) -> Conclusion:
     size = Slice("params", at_most_tokens(runs), evidence)
     short = ShortData(limited(evidence.own, evidence.trunks), evidence)
     compute = None if joint is None else along_frontier(joint, "6N", level)
-    least = along_least(joint, evidence) if joint and evidence.critical_batch else None
+    least = along_least(joint, compute, evidence) if joint and compute else None
     local = attempt(LOCAL, runs, level=level, seed=evidence.seed)
     findings = [
         _size_finding(size, joint, level),
