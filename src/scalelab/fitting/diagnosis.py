@@ -28,7 +28,7 @@ _MANY = 0.25  # share of such runs that is no frontier any more (assumed)
 _FELT = 0.3  # root of a run's weight over the heaviest's, below which it is not judged (assumed)
 _PATTERN = 8.0  # F of a pattern in the residuals (assumed; chance gives 4 once in 500)
 _MOST_RUNS = 20_000  # beyond, single runs decide nothing
-_TOGETHER = 0.99  # correlation of two log inputs, above which they are one input (assumed)
+_TOGETHER = 0.995  # correlation of two log inputs above which they are one: errors grow tenfold
 EXTRAPOLATION = 10.0
 """Prediction beyond the data by more than this factor is noted (assumed; published fits that were
 checked at larger factors missed by percents)."""
@@ -96,7 +96,9 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
                 f"{name} takes {levels} values; a power law with a floor needs {_FEW_LEVELS} or "
                 "more before its exponent means anything. Add runs at other values.",
             )
-    flat = [i for i, name in enumerate(observed.law.inputs) if name in observed.ranges]
+    # An input that is taken as it is, such as the number of a level, stands for no quantity.
+    quantities = {name for name in observed.ranges if name not in observed.law.raw}
+    flat = [i for i, name in enumerate(observed.law.inputs) if name in quantities]
     for one, two in combinations(flat, 2):
         x, y = observed.inputs[one], observed.inputs[two]
         if min(np.ptp(x), np.ptp(y)) == 0:  # nothing anneals along a constant schedule
