@@ -161,9 +161,9 @@ def batch_runs(
 
 
 def noisy_ladder(
-    law: Critical, *, size_exponent: float = 0.0, factor: float = 1.0, seed: int = 0, **more: Any
+    batch: Critical, *, size_exponent: float = 0.0, factor: float = 1.0, seed: int = 0, **more: Any
 ) -> list[Run]:
-    """A ladder under Kaplan's law whose trunks' noise scale is factor * law(loss) * N^exponent."""
+    """A ladder under Kaplan's law (or `law`); its noise scale is factor * batch(loss) * N^exponent."""
     found = []
     for number, run in enumerate(ladder(more.pop("law", kaplan()), seed=seed, **more)):
         steps = np.log(run.curve["step"].to_numpy().astype(float))
@@ -171,7 +171,7 @@ def noisy_ladder(
 
         def scale(step: int, run: Run = run, steps: Any = steps, losses: Any = losses) -> float:
             loss = float(np.exp(np.interp(np.log(step), steps, losses)))
-            return factor * law(loss) * (run.params / 1e5) ** size_exponent
+            return factor * batch(loss) * (run.params / 1e5) ** size_exponent
 
         found.append(replace(run, noise=noise_of(run.spec, scale, seed=seed + number)))
     return found

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from planted import kaplan
 from planted_batch import batch_runs, bench, critical, noisy_ladder
 
 from scalelab.fitting import Estimate
@@ -28,7 +29,8 @@ def sweep() -> list[Run]:
 
 @pytest.fixture(scope="module")
 def trunks() -> list[Run]:
-    return noisy_ladder(PAPER)
+    # Data matter as much as size, or loss and size would be one.
+    return noisy_ladder(PAPER, law=kaplan(d_c=1e7))
 
 
 @pytest.fixture(scope="module")
