@@ -163,7 +163,7 @@ def batch_runs(
 def noisy_ladder(
     batch: Critical, *, size_exponent: float = 0.0, factor: float = 1.0, seed: int = 0, **more: Any
 ) -> list[Run]:
-    """A ladder under Kaplan's law (or `law`); its noise scale is factor * batch(loss) * N^exponent."""
+    """A ladder under Kaplan's law (or `law`); its noise scale is batch(loss) N^exponent."""
     found = []
     for number, run in enumerate(ladder(more.pop("law", kaplan()), seed=seed, **more)):
         steps = np.log(run.curve["step"].to_numpy().astype(float))
