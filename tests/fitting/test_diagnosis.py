@@ -116,6 +116,22 @@ def test_not_identified() -> None:
     assert "alpha" in notices(found)["not-identified"]
 
 
+def test_a_product_of_powers_knows_what_inputs_that_go_together_leave_open() -> None:
+    """A straight line in the logarithms: its draws are wide, and right, where a sum's are not."""
+    generator = np.random.default_rng(0)
+    N = np.geomspace(1e6, 1e9, 40)
+    D = 20 * N * np.exp(0.05 * generator.normal(size=40))
+    lr = 3 * N**-0.5 * D**0.2 * np.exp(0.02 * generator.normal(size=40))
+    table = pl.DataFrame({"params": N, "tokens": D, "lr": lr})
+    found = fit("optimal-lr", table, estimator="least-squares", draws=400)
+    assert "collinear" in notices(found)
+    X = np.stack([np.ones(40), np.log(N), np.log(D)], axis=1)
+    expected = 0.02 * np.sqrt(np.linalg.inv(X.T @ X)[2, 2])
+    assert found.parameters["b"].stderr == pytest.approx(expected, rel=0.35)
+    assert np.isfinite(found.parameters["b"].high - found.parameters["b"].low)
+    assert found.parameters["b"].low < 0.2 < found.parameters["b"].high < 1
+
+
 def test_a_formula_is_warned_of_as_the_law_that_it_spells() -> None:
     formula = custom_law("E + A / N^alpha + B / D^beta")
     for table in (

@@ -139,8 +139,10 @@ class Fit:
         collinear = any(notice.code == "collinear" for notice in self.diagnosis.warnings)
         curved = (levels for name, (*_, levels) in self.ranges.items() if name not in self.law.raw)
         few = min(curved, default=3) < 3
-        # Two levels do fix a straight line in the logarithm, such as that of the best rate.
-        exponents = [p for p in self.law.parameters if p.prior or (p.exponent and not few)]
+        # A product of powers is a straight line in the logarithms, whose draws know how far its
+        # inputs go together, and which two levels fix.
+        bent = len(self.law.linear) > 1
+        exponents = [p for p in self.law.parameters if p.prior or (p.exponent and bent)]
         if collinear or few:
             # A scale has the units of its exponent: without one the other means nothing.
             scales = (p for p in self.law.parameters if p.log and exponents)
