@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.counting import flops_per_token
 from scalelab.errors import CorpusError, SpecError, TrainingError
+from scalelab.models import LanguageModel
 from scalelab.training.evaluate import Evaluator
 from scalelab.training.loop import Trainer
 from scalelab.training.records import read_lines
@@ -205,17 +207,22 @@ def test_evaluations_that_never_improve_end_it_with_the_first(
     quick: TrainSpec, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter(range(1, 100))
-    monkeypatch.setattr(Evaluator, "__call__", lambda *_: float(next(losses)))
+    monkeypatch.setattr(Evaluator, "by_position", lambda *_: np.full(32, float(next(losses))))
     train(replace(quick, patience=2, curve_points=24), folder)
     values = outcome(folder)
-    first, _, third = (line["step"] for line in read_lines(folder / "evals.jsonl"))
+    first, _, third, *_ = (line["step"] for line in read_lines(folder / "evals.jsonl"))
     assert (values["steps"], values["stopped_at_step"]) == (first, third)
 
 
 def test_evaluations_that_are_no_numbers_end_it_as_it_stands(
     quick: TrainSpec, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Evaluator, "__call__", lambda *_: float("nan"))
+    real, calls = Evaluator.by_position, iter(range(100))
+
+    def no_number_twice(evaluator: Evaluator, model: LanguageModel) -> NDArray[np.float64]:
+        return np.full(32, np.nan) if next(calls) < 2 else real(evaluator, model)
+
+    monkeypatch.setattr(Evaluator, "by_position", no_number_twice)
     train(replace(quick, patience=2, curve_points=24), folder)
     values = outcome(folder)
     assert values["steps"] == values["stopped_at_step"] == 2
