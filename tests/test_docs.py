@@ -51,7 +51,7 @@ def commands() -> list[str]:
     found = []
     for guide in GUIDES:
         blocks = re.findall(r"```\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
-        for line in "\n".join(blocks).splitlines():
+        for line in "\n".join(blocks).replace("\\\n", "").splitlines():
             words = line.split("#")[0].strip().removeprefix(".venv/bin/")
             if words.startswith("scalelab "):
                 found.append(words)

@@ -115,7 +115,7 @@ def batch_runs(
 ) -> list[Run]:
     """What the design critical-batch asks for on `bench`, as if trained under equation 5.1.
 
-    noise: of every evaluation, luck: of a whole run (standard deviations of log loss). The middle
+    noise: of every evaluation, luck: of a whole run (standard deviations of log loss). The second
     rate is the best one; the others lose a tenth of their steps. local: the law is that of the
     moment, for the sweep too; branches always obey it.
     """

@@ -17,7 +17,7 @@ from scalelab.counting.shape import Cell
 from scalelab.execution.execute import Job
 from scalelab.studies.design import Bench
 from scalelab.studies.evidence import Run
-from scalelab.studies.sizes import rungs, size_of
+from scalelab.studies.sizes import rungs, shape_of_width, size_of
 from scalelab.training.spec import TrainSpec
 from scalelab.units import Budget, format_count
 
@@ -25,15 +25,21 @@ TEXT = 1000.0
 """Bytes of text in a context. A recurrent network stops improving after about 100 BPE tokens,
 400 bytes (Kaplan et al. 2020, figure 7)."""
 
-SIZES = 5
-SPAN = 32.0
-"""One and a half decades of N."""
+SIZES = 4
+SPAN = 12.0
+"""A decade of N: smaller sizes cost as much as larger ones, because of attention over the long
+context, and learn less in the steps that are left. (measured: docs/LOG.md)"""
+
+NARROWEST = 16
+"""Least width, below which the span ends. (measured: 1.64M bytes of books in 800 steps left width
+12 at 2.45 nats, width 16 at 2.02, twice that at 1.84)"""
 
 TOP_WIDTHS = (448, 320, 224, 160, 128, 96, 80, 64, 48)
 """Of the largest Transformer, two layers; the dearest that the allowance pays for is taken."""
 
-TOKENS_PER_PARAMETER = (8.0, 40.0)
-"""Of the largest size: what it gets at least, and at most."""
+TOKENS_PER_PARAMETER = (30.0, 160.0)
+"""Of the largest size: what it gets at least, and at most. With 10 no size came to use more than
+the last 20 bytes of its context. (measured: docs/LOG.md)"""
 
 LEAST_TOKENS = 1e6
 
@@ -53,7 +59,7 @@ CONTROL_SHARES = (1, 2)
 """Gradients of that control go through the context over the first of these that is paid for: 1,024
 bytes as in Kaplan et al. 2020, section 3.2.1 ("the same dataset and context length"), or 512."""
 
-GAUGED = (0, 2, 3)
+GAUGED = (0, 1, 2)
 """Sizes whose rate is bracketed; a power law through them gives all, because single rates scatter
 by a factor of 1.5 (docs/LOG.md). The largest would cost as much as the others together."""
 
@@ -62,7 +68,7 @@ GAUGE_STEPS = 1600
 some hundred steps to begin to learn. (measured: at 48 steps all rates are alike)"""
 
 GAUGE_SHARE = 0.3
-"""Of the allowance, for bracketing: 3 to 4 runs of an eighth or more of three of five sizes."""
+"""Of the allowance, for bracketing: 3 to 4 runs of an eighth or more of three of four sizes."""
 
 RECURRENT_RATE = 2.5
 """Where the search for a recurrent network's rate begins, over a Transformer's of the same N.
@@ -81,7 +87,8 @@ def transformers(bench: Bench, top: int) -> list[TransformerShape]:
     """Sizes evenly spaced in log N up to a width, with the long context."""
     context = context_of(bench.corpus.bytes_per_token)
     family = replace(bench.family, n_layer=LAYERS, context=context)
-    return list(rungs(top, family, SIZES, SPAN))
+    widest, narrowest = (size_of(shape_of_width(width, family)) for width in (top, NARROWEST))
+    return list(rungs(top, family, SIZES, min(SPAN, widest / narrowest)))
 
 
 def twin(shape: TransformerShape, cell: Cell) -> RecurrentShape:
@@ -161,33 +168,76 @@ def largest_ladder(
     spender = spender_of(bench)
     for top in TOP_WIDTHS:
         shapes = transformers(bench, top)
-        least, most = (size_of(shapes[-1]) * ratio for ratio in TOKENS_PER_PARAMETER)
-        least = max(least, LEAST_TOKENS)
-        if least > bench.corpus.train.tokens or _out_of_reach(spender, shapes, least):
+        least, most = _tokens(shapes)
+        if least > bench.corpus.train.tokens or _seconds(bench, shapes, least) > _limit(spender):
             continue
 
         def make(tokens: int, shapes: Sequence[TransformerShape] = shapes) -> list[Job]:
-            all_shapes: list[Shape] = [*shapes, *(twin(s, cell) for cell in cells for s in shapes)]
-            jobs = [job(bench, shape, tokens) for shape in all_shapes]
+            jobs = _jobs(bench, shapes, cells, tokens)
             if controlled:
                 last = job(bench, twin(shapes[-1], cells[0]), tokens)
                 jobs.append(control(bench, last, CONTROL_SHARES[-1]))
             return jobs
 
-        jobs = spender.largest(make, least, max(least, most))
+        jobs = spender.largest(make, least, most)
         if jobs is not None:
             return shapes, jobs[0].spec.tokens
     return None
 
 
-def _out_of_reach(bench: Bench, shapes: Sequence[TransformerShape], tokens: float) -> bool:
-    """Whether it is too dear even at the ladder's speeds, which a long context falls short of."""
-    if bench.allowance.unit != "seconds":
-        return False
+def what_would(bench: Bench, cells: Sequence[Cell]) -> str:
+    """What the smallest ladder needs, where the allowance or the text is too small for it.
+
+    cells: as in `largest_ladder`.
+    """
+    shapes = transformers(bench, TOP_WIDTHS[-1])
+    tokens, _ = _tokens(shapes)
+    kinds = " and ".join(["Transformers", *(f"{cell.upper()}s" for cell in cells)])
+    ladder = (
+        f"the smallest ladder of {kinds} with a long context, "
+        f"{format_count(size_of(shapes[0]))} to {format_count(size_of(shapes[-1]))} parameters on "
+        f"{format_count(tokens)} tokens each"
+    )
+    if tokens > (there := bench.corpus.train.tokens):
+        return f"{ladder}: the text has {format_count(there)}"
+    needs, bound = _seconds(bench, shapes, tokens), "more than "
+    if needs <= _limit(spender_of(bench)):  # the speeds are known, or not needed
+        needs, bound = bench.cost(_jobs(bench, shapes, cells, round(tokens))), ""
+    allowed = Budget(bench.allowance.unit, needs / (1 - GAUGE_SHARE))
+    times = math.ceil(10 * allowed.amount / max(bench.allowance.amount, 1e-9)) / 10
+    return (
+        f"{ladder}, costs {bound}{allowed}, the search for rates included, and this design has "
+        f"{bench.allowance}: a larger budget ({bound}{times:.3g} times as much) or fewer designs "
+        "pay for it"
+    )
+
+
+def _tokens(shapes: Sequence[TransformerShape]) -> tuple[float, float]:
+    """What each network of a ladder is trained on, at least and at most."""
+    least, most = (size_of(shapes[-1]) * ratio for ratio in TOKENS_PER_PARAMETER)
+    return max(least, LEAST_TOKENS), max(most, LEAST_TOKENS)
+
+
+def _jobs(
+    bench: Bench, shapes: Sequence[TransformerShape], cells: Sequence[Cell], tokens: int
+) -> list[Job]:
+    """Runs of the Transformers and their recurrent twins, at guessed rates."""
+    every: list[Shape] = [*shapes, *(twin(shape, cell) for cell in cells for shape in shapes)]
+    return [job(bench, shape, tokens) for shape in every]
+
+
+def _seconds(bench: Bench, shapes: Sequence[TransformerShape], tokens: float) -> float:
+    """Wall seconds at the ladder's speeds, which a long context falls short of."""
     sizes = np.log([size_of(shape) for shape in bench.sizes])
     own = np.log([size_of(shape) for shape in shapes])
-    seconds = tokens * np.exp(np.interp(own, sizes, -np.log(bench.speeds)))
-    return bool(seconds.sum() / bench.workers > bench.allowance.amount)
+    return (
+        float((tokens * np.exp(np.interp(own, sizes, -np.log(bench.speeds)))).sum()) / bench.workers
+    )
+
+
+def _limit(spender: Bench) -> float:
+    """Wall seconds above which not to look closer; a budget in FLOP needs no speeds."""
+    return spender.allowance.amount if spender.allowance.unit == "seconds" else math.inf
 
 
 def planned(bench: Bench) -> list[Job]:

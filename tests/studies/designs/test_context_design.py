@@ -53,7 +53,7 @@ def concluded(runs: list[Run]) -> Conclusion:
 def test_a_plan_keeps_to_its_allowance_and_is_the_same_again(amount: float) -> None:
     one = bench(amount)
     jobs = plan(one).jobs
-    assert len(jobs) == 5
+    assert len(jobs) == 4
     assert one.cost(jobs) <= amount
     assert jobs == plan(bench(amount)).jobs
     assert len({job.spec.run for job in jobs}) == len(jobs)
@@ -70,7 +70,7 @@ def test_a_power_law_in_the_position_that_larger_models_follow_further_agrees() 
     assert alpha is not None
     assert alpha.low <= 0.55 <= alpha.high
     names = set(found.numbers)
-    assert sum(name.startswith("alpha_T_n") for name in names) == 5
+    assert sum(name.startswith("alpha_T_n") for name in names) == 4
     early = found.numbers["alpha_N_early"].estimate.value
     late = found.numbers["alpha_N_positions_513_to_1024"].estimate.value
     assert late > early
@@ -118,7 +118,7 @@ def test_runs_with_a_short_context_are_dashed_where_sizes_and_tokens_agree() -> 
     found = conclude(Evidence(study(text=0.0), ladder=short))
     dashed = [series for series in found.pictures[1].series if series.mark == "dashed"]
     assert len(dashed) == 3  # bytes 4 to 16, 17 to 32, 65 to 128
-    assert all(len(series.x) == 5 for series in dashed)
+    assert all(len(series.x) == 4 for series in dashed)
     assert "context of 128 tokens, trained on 1.2 times" in found.pictures[1].caption
     early = found.numbers["short_context_early"].estimate
     assert early.value == pytest.approx(-0.04)

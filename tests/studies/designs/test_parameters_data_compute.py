@@ -14,6 +14,7 @@ from planted_subsets import turning
 from scalelab.studies.conclusion import Conclusion, Finding
 from scalelab.studies.designs.parameters_data_compute import DESIGN, LEVELS
 from scalelab.studies.evidence import Evidence, Run
+from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
 
 
@@ -30,7 +31,7 @@ def of_data(exponent: float, alpha_n: float = 0.076, equal: float = 3e5) -> Any:
 
 
 def specs() -> list[TrainSpec]:
-    return [job.spec for job in DESIGN.plan(planted_bench(600.0)).jobs]
+    return [job.spec for job in DESIGN.plan(planted_bench(900.0)).jobs]
 
 
 def study(alpha_n: float, alpha_d: float, noise: float = 0.001) -> Conclusion:
@@ -74,7 +75,7 @@ def test_the_data_sets_span_a_decade_and_a_half_and_the_runs_stop_by_themselves(
     sets = [spec.unique_tokens for spec in found]
     assert len(sets) >= LEVELS
     assert np.log10(sets[-1] / sets[0]) >= 1.5
-    bench = planted_bench(600.0)
+    bench = planted_bench(900.0)
     assert bench.ladder is not None
     trunks = {job.spec.shape: job.spec for job in bench.ladder.jobs if job.spec.kind == "trunk"}
     for spec in found:
@@ -88,6 +89,17 @@ def test_the_data_sets_span_a_decade_and_a_half_and_the_runs_stop_by_themselves(
             trunk.curve_tokens,
             trunk.batch_tokens,
         )
+
+
+@pytest.mark.parametrize("amount", [120.0, 300.0, 600.0, 900.0, 3000.0])
+def test_the_data_sets_are_so_small_that_data_and_not_size_is_short(amount: float) -> None:
+    """Nine tenths of a token a parameter cost as much as the size; the median is below half."""
+    plan = DESIGN.plan(planted_bench(amount))
+    sets = [job.spec.unique_tokens for job in plan.jobs]
+    (params,) = {size_of(job.spec.shape) for job in plan.jobs}  # type: ignore[arg-type]
+    assert np.median(sets) < 0.9 * params / 2
+    if len(sets) < LEVELS:
+        assert f"{len(sets)} data sets; {LEVELS}, a decade and a half" in plan.left_out[0]
 
 
 def test_too_small_a_budget_says_how_much_too_small() -> None:

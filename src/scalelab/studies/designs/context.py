@@ -28,7 +28,14 @@ from scalelab.studies.context_parts import (
 from scalelab.studies.context_pictures import pictures_of
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run
-from scalelab.studies.long_context import ended, has_positions, largest_ladder, planned, tuned
+from scalelab.studies.long_context import (
+    ended,
+    has_positions,
+    largest_ladder,
+    planned,
+    tuned,
+    what_would,
+)
 from scalelab.studies.positions import STOPPED, Binned, binned, stops_improving
 from scalelab.units import format_count
 
@@ -69,12 +76,7 @@ def plan(bench: Bench) -> Plan:
         return Plan(there)
     found = largest_ladder(bench, ())
     if found is None:
-        return Plan(
-            left_out=(
-                f"the smallest Transformers with a long context cost more than {bench.allowance}; "
-                "a larger budget trains them",
-            )
-        )
+        return Plan(left_out=(what_would(bench, ()),))
     return Plan(tuned(bench, *found))
 
 

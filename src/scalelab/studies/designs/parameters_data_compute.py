@@ -56,9 +56,9 @@ LEVELS = 6
 LEAST_LEVELS = 4
 """With fewer a power law meets no check."""
 
-LIMITS = 4.0
-"""Tokens a parameter up to which a data set limits the loss. (measured: 24.6k parameters, books:
-with 2.7 tokens a parameter the loss was 7% above that on data to spare, with 11 about 3%)"""
+LIMITS = 1.5
+"""Tokens a parameter up to which a data set, not the size, limits the loss. (measured: 98.3k
+parameters, books: .9 tokens a parameter cost as much as the size did)"""
 
 SAME_BATCH = 0.2
 """B / B_crit up to which C_min, within a fifth of C, is no second measurement. (assumed)"""

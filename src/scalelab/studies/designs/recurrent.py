@@ -37,6 +37,7 @@ from scalelab.studies.long_context import (
     spender_of,
     tuned,
     twin,
+    what_would,
 )
 from scalelab.studies.positions import STOPPED, binned, stops_improving
 from scalelab.studies.recurrent_ladders import GRADIENTS, NAMES, TRANSFORMER, Ladders, words
@@ -87,12 +88,7 @@ def plan(bench: Bench) -> Plan:
         if found is not None and ("gru" not in cells or size_of(found[0][-1]) >= GRU_FROM):
             break
     if found is None:
-        return Plan(
-            left_out=(
-                f"the smallest ladders of Transformers and LSTMs with a long context cost more "
-                f"than {bench.allowance}; a larger budget compares them",
-            )
-        )
+        return Plan(left_out=(what_would(bench, ("lstm",)),))
     shapes, tokens = found
     jobs = tuned(bench, shapes, tokens)
     beside: list[Job] = []
