@@ -13,7 +13,7 @@ from scalelab.counting import TransformerShape
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.shape import CHOICES, DESIGN, conclude, plan
 from scalelab.studies.evidence import Evidence, Run
-from scalelab.studies.shapes import aspect, counts, variants
+from scalelab.studies.shapes import aspect, counts, place, variants
 from scalelab.studies.sizes import shape_of_width, size_of
 
 Law = Callable[[TransformerShape], float]
@@ -99,18 +99,20 @@ def test_every_shape_is_tried_at_three_rates_with_other_seeds() -> None:
         assert len(set(seeds)) == 3
 
 
-@pytest.mark.parametrize(("amount", "factor"), [(60.0, 1.4), (600.0, 1.0)])
+@pytest.mark.parametrize(("amount", "factor"), [(80.0, 1.4), (600.0, 1.0)])
 def test_short_runs_are_tried_at_higher_rates_and_thin_layers_at_lower_ones(
     amount: float, factor: float
 ) -> None:
     one = bench(amount)
     middle = [job.spec for job in plan(one).jobs if job.spec.run.endswith("r1")]
     assert {spec.steps < 1000 for spec in middle} == {factor > 1}
+    thin = 0
     for spec in middle:
         assert isinstance(spec.shape, TransformerShape)
-        own = 0.5 if spec.shape.d_ff < spec.shape.d_model else factor
+        own = 0.5 if place("ratio", spec.shape) < 1.2 else factor
+        thin += own == 0.5
         assert spec.lr == pytest.approx(own * one.rate(spec.shape))
-    assert factor > 1 or any(spec.shape.d_ff < spec.shape.d_model for spec in middle)  # type: ignore[union-attr]
+    assert thin == 2
 
 
 def test_a_flat_truth_agrees_and_says_what_falls_off() -> None:
