@@ -164,7 +164,7 @@ def test_a_gap_within_the_noise_from_seed_to_seed_cannot_tell() -> None:
     runs = study(gap=0.0, stops=1e9, taught=1e9, noise=0.0)
     wide = conclude(Evidence(runs, replicates=replicates(0.02))).findings[0].estimate
     assert wide is not None
-    # Two networks, each with its luck; five runs on one line do not take it away.
+    # Two networks, each with its luck; four runs on one line do not take it away.
     assert (wide.high - wide.low) / 2 == pytest.approx(1.645 * 2**0.5 * 0.02, rel=0.1)
 
 

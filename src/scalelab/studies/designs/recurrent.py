@@ -202,7 +202,7 @@ def _gap(ladders: Ladders, cell: str, evidence: Evidence) -> Estimate | None:
         values.append(float(fit.law.log_value(fit.theta[None], logs)[0, 0]))
         draws.append(fit.law.log_value(fit.draw_theta, logs)[:, 0])
     generator = np.random.default_rng([evidence.seed, 3])
-    # Both fits were drawn with one seed: shuffled, their draws are independent. Five runs may lie
+    # Both fits were drawn with one seed: shuffled, their draws are independent. Four runs may lie
     # on a line by luck: each network's luck counts once besides.
     apart = draws[0] - generator.permutation(draws[1])
     apart = apart + 2**0.5 * evidence.noise_level * generator.standard_normal(len(apart))
