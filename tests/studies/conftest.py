@@ -8,5 +8,5 @@ import pytest
 @pytest.fixture
 def few_laws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Laws over S_min are refitted under fewer draws of the critical batch's law: for speed."""
-    monkeypatch.setattr("scalelab.studies.conversion.LAWS", 5)
-    monkeypatch.setattr("scalelab.studies.curve_fits.LAWS", 3)
+    monkeypatch.setattr("scalelab.studies.analysis.conversion.LAWS", 5)
+    monkeypatch.setattr("scalelab.studies.analysis.curve_fits.LAWS", 3)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from scalelab.counting import TransformerShape
 from scalelab.execution.execute import Job
-from scalelab.studies.batch_branches import PREFIX as FORK
-from scalelab.studies.batch_sweep import PREFIX as SWEEP
-from scalelab.studies.critical_batch_law import TRUNK
+from scalelab.studies.analysis.batch_branches import PREFIX as FORK
+from scalelab.studies.analysis.batch_sweep import PREFIX as SWEEP
+from scalelab.studies.analysis.critical_batch_law import TRUNK
 from scalelab.studies.design import Bench, Plan
 from scalelab.studies.ladder import own_tokens, run_seconds
 from scalelab.studies.sizes import size_of

@@ -92,7 +92,7 @@ class Evidence:
     everything: all runs of the study. critical_batch: B_star and alpha_B of the law
     ``critical-batch`` as this study measured it (by the design of that name where it ran, else from
     the noise scale of the ladder's trunks), or None. others: name -> facts of the other texts
-    (``distance``: how far from the training text, see `scalelab.studies.nearness`;
+    (``distance``: how far from the training text, see `scalelab.studies.analysis.nearness`;
     ``bytes_per_token``).
     level: of all intervals. seed: of bootstraps. allowed: what the design's budget left out.
     """
@@ -149,7 +149,7 @@ class Evidence:
     @cached_property
     def batch_laws(self) -> tuple[Fit | None, Fit | None]:
         """Fits of the critical batch's law that others use: see `critical_batch_law.best_fits`."""
-        from scalelab.studies.critical_batch_law import best_fits
+        from scalelab.studies.analysis.critical_batch_law import best_fits
 
         return best_fits(self)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from scalelab.corpus import Corpus
 from scalelab.errors import FitError, Notice
 from scalelab.execution.study import read_run
+from scalelab.studies.analysis.critical_batch_law import measured
+from scalelab.studies.analysis.nearness import distances
 from scalelab.studies.conclusion import Conclusion
-from scalelab.studies.critical_batch_law import measured
 from scalelab.studies.design import Design
 from scalelab.studies.designs.critical_batch import DESIGN as CRITICAL_BATCH
 from scalelab.studies.divide import REPLICATES, StudyPlan
 from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.ladder import Ladder
-from scalelab.studies.nearness import distances
 from scalelab.training.spec import TrainSpec
 
 

@@ -10,11 +10,11 @@ from planted import chinchilla
 from planted_batch import batch_runs, critical
 from planted_curves import CRITICAL, evidence, steps_law, trunks, with_noise_scale
 
+from scalelab.studies.analysis.growth import Growth, within
+from scalelab.studies.analysis.joint_forms import forms
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.allocation import DESIGN
 from scalelab.studies.evidence import Evidence
-from scalelab.studies.growth import Growth, within
-from scalelab.studies.joint_forms import forms
 
 # What the paper's own exponents say (equations 6.4 to 6.7): alpha_C = 1 / (1/.76 + 1/.21 + 1/.077).
 ALPHA_C = 1 / (1 / 0.76 + 1 / 0.21 + 1 / 0.077)

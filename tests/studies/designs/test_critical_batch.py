@@ -11,10 +11,10 @@ from planted import kaplan
 from planted_batch import batch_runs, bench, critical, noisy_ladder
 
 from scalelab.fitting import Estimate
-from scalelab.studies.batch_branches import read_branches
-from scalelab.studies.batch_sweep import read_sweep
+from scalelab.studies.analysis.batch_branches import read_branches
+from scalelab.studies.analysis.batch_sweep import read_sweep
+from scalelab.studies.analysis.critical_batch_law import above_floor, local_batch, measured
 from scalelab.studies.conclusion import Conclusion
-from scalelab.studies.critical_batch_law import above_floor, local_batch, measured
 from scalelab.studies.designs.critical_batch import DESIGN
 from scalelab.studies.evidence import Evidence, Run
 

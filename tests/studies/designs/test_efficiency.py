@@ -11,13 +11,13 @@ from planted import chinchilla
 from planted_curves import evidence, steps_law, trunks, with_noise_scale
 from scipy.optimize import minimize_scalar
 
+from scalelab.studies.analysis.joint import joint_of
+from scalelab.studies.analysis.joint_forms import forms
+from scalelab.studies.analysis.optimum import Optimum
+from scalelab.studies.analysis.sample_efficiency import compare_pairs, reached
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.efficiency import DESIGN
 from scalelab.studies.evidence import Evidence
-from scalelab.studies.joint import joint_of
-from scalelab.studies.joint_forms import forms
-from scalelab.studies.optimum import Optimum
-from scalelab.studies.sample_efficiency import compare_pairs, reached
 
 
 @pytest.fixture(scope="module")

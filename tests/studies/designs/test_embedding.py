@@ -14,12 +14,12 @@ from planted_bench import planted_bench, replicates
 from scipy.optimize import minimize_scalar
 
 from scalelab.counting import count_parameters
+from scalelab.studies.analysis.conventions import fit_counted, growth
+from scalelab.studies.analysis.depths import LEAST_ASPECT, figure_six
+from scalelab.studies.analysis.porian import SHORT_WARMUP, is_walk, walk
 from scalelab.studies.conclusion import Conclusion
-from scalelab.studies.conventions import fit_counted, growth
-from scalelab.studies.depths import LEAST_ASPECT, figure_six
 from scalelab.studies.designs.embedding import DESIGN
 from scalelab.studies.evidence import Evidence, Run, table
-from scalelab.studies.porian import SHORT_WARMUP, is_walk, walk
 from scalelab.training.spec import TrainSpec
 
 Truth = Callable[[TrainSpec, float], float]

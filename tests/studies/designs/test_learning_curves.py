@@ -10,20 +10,20 @@ from planted import Law
 from planted_batch import batch_runs, critical
 from planted_curves import CRITICAL, evidence, steps_law, trunks, with_noise_scale
 
+from scalelab.studies.analysis.conversion import conversion
+from scalelab.studies.analysis.curve_laws import NO_FLOOR, fit_steps
+from scalelab.studies.analysis.early_parts import guesses
+from scalelab.studies.analysis.trunk_curves import at_best, trunk_points
 from scalelab.studies.conclusion import Conclusion
-from scalelab.studies.conversion import conversion
-from scalelab.studies.curve_laws import NO_FLOOR, fit_steps
 from scalelab.studies.designs.learning_curves import DESIGN
-from scalelab.studies.early_parts import guesses
 from scalelab.studies.evidence import Evidence
-from scalelab.studies.trunk_curves import at_best, trunk_points
 
 
 @pytest.fixture(scope="module")
 def concluded() -> Conclusion:
     with pytest.MonkeyPatch.context() as patch:  # fewer refits, for speed
-        patch.setattr("scalelab.studies.conversion.LAWS", 12)
-        patch.setattr("scalelab.studies.curve_fits.LAWS", 5)
+        patch.setattr("scalelab.studies.analysis.conversion.LAWS", 12)
+        patch.setattr("scalelab.studies.analysis.curve_fits.LAWS", 5)
         return DESIGN.conclude(measured(steps_law()))
 
 

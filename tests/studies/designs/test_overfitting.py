@@ -12,10 +12,10 @@ from planted_bench import planted_bench
 from planted_subsets import turning
 
 from scalelab.counting import count_parameters
+from scalelab.studies.analysis.extent import fit_extent
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.overfitting import DESIGN
 from scalelab.studies.evidence import TRAINING_SCHEMA, Evidence, Run
-from scalelab.studies.extent import fit_extent
 from scalelab.studies.subsets import Limited
 from scalelab.training.spec import TrainSpec
 

@@ -9,10 +9,10 @@ import pytest
 from planted import finished
 from planted_bench import bench, replicates
 
+from scalelab.studies.analysis.variants import RATES
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.schedules import KINDS, Kind, conclude, kind_of, plan
 from scalelab.studies.evidence import Evidence, Run
-from scalelab.studies.variants import RATES
 from scalelab.training.schedules import lr_factor
 
 Law = Callable[[Kind], float]

@@ -10,10 +10,10 @@ from planted import finished
 from planted_bench import FAMILY, bench, replicates
 
 from scalelab.counting import TransformerShape
+from scalelab.studies.analysis.shapes import aspect, counts, place, variants
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.shape import CHOICES, DESIGN, conclude, plan
 from scalelab.studies.evidence import Evidence, Run
-from scalelab.studies.shapes import aspect, counts, place, variants
 from scalelab.studies.sizes import shape_of_width, size_of
 
 Law = Callable[[TransformerShape], float]

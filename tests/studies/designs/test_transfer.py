@@ -12,10 +12,10 @@ from planted import chinchilla, ladder
 from planted_bench import planted_bench
 from scipy.stats import spearmanr
 
+from scalelab.studies.analysis.other_texts import rank_correlation, scatter
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.designs.transfer import DESIGN
 from scalelab.studies.evidence import Evidence, Run, table
-from scalelab.studies.other_texts import rank_correlation, scatter
 
 Other = Callable[[float, float], float]
 """(loss, tokens per parameter) -> loss on another text."""

@@ -10,17 +10,17 @@ import polars as pl
 from scalelab.errors import FitError, Notice
 from scalelab.fitting import envelope
 from scalelab.laws import Array
-from scalelab.studies.allocation_pictures import pictures
+from scalelab.studies.analysis.conversion import conversion, fit_least_steps
+from scalelab.studies.analysis.critical_batch_law import drawn_law, measured_losses, slope_doubt
+from scalelab.studies.analysis.curve_laws import NO_FLOOR, values_of
+from scalelab.studies.analysis.growth import LEAST_SPAN, Growth, Law, within
+from scalelab.studies.analysis.joint import DRAWS, Joint, spread
+from scalelab.studies.analysis.joint_forms import MAIN, WORDS, forms, pooled_each
+from scalelab.studies.analysis.trunk_curves import at_best, critical_batch, trunk_points
 from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, because, phrase
-from scalelab.studies.conversion import conversion, fit_least_steps
-from scalelab.studies.critical_batch_law import drawn_law, measured_losses, slope_doubt
-from scalelab.studies.curve_laws import NO_FLOOR, values_of
 from scalelab.studies.design import Design, nothing
 from scalelab.studies.evidence import Evidence
-from scalelab.studies.growth import LEAST_SPAN, Growth, Law, within
-from scalelab.studies.joint import DRAWS, Joint, spread
-from scalelab.studies.joint_forms import MAIN, WORDS, forms, pooled_each
-from scalelab.studies.trunk_curves import at_best, critical_batch, trunk_points
+from scalelab.studies.pictures.allocation import pictures
 
 MARGIN = 0.08
 """Of every exponent: between the paper's .73 and Chinchilla's .5 there is room for both."""

@@ -11,9 +11,8 @@ from scalelab.errors import FitError
 from scalelab.fitting import Estimate
 from scalelab.fitting.line import fit_line
 from scalelab.laws import get_law
-from scalelab.studies.attempt import Attempt, attempt
-from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, because, phrase
-from scalelab.studies.context_parts import (
+from scalelab.studies.analysis.attempt import Attempt, attempt
+from scalelab.studies.analysis.context_parts import (
     DRAWS,
     EARLY,
     LEAST_SIZES,
@@ -25,7 +24,8 @@ from scalelab.studies.context_parts import (
     short_over_long,
     size_law,
 )
-from scalelab.studies.context_pictures import pictures_of
+from scalelab.studies.analysis.positions import STOPPED, Binned, binned, stops_improving
+from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, because, phrase
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.long_context import (
@@ -36,7 +36,7 @@ from scalelab.studies.long_context import (
     tuned,
     what_would,
 )
-from scalelab.studies.positions import STOPPED, Binned, binned, stops_improving
+from scalelab.studies.pictures.context import pictures_of
 from scalelab.units import format_count
 
 EXPONENT = Check(

@@ -10,19 +10,9 @@ import polars as pl
 from scalelab.errors import Notice
 from scalelab.fitting import Estimate, Fit
 from scalelab.laws import Array
-from scalelab.studies.batch_branches import TOLERANCE, read_branches
-from scalelab.studies.batch_pictures import Ways, losses_of, pictures
-from scalelab.studies.batch_plan import plan
-from scalelab.studies.batch_sweep import Sweep, read_sweep, sound
-from scalelab.studies.conclusion import (
-    Check,
-    Conclusion,
-    Finding,
-    Number,
-    because,
-    phrase,
-)
-from scalelab.studies.critical_batch_law import (
+from scalelab.studies.analysis.batch_branches import TOLERANCE, read_branches
+from scalelab.studies.analysis.batch_sweep import Sweep, read_sweep, sound
+from scalelab.studies.analysis.critical_batch_law import (
     NO_SOUND,
     PAPER_ALPHA,
     above_floor,
@@ -37,10 +27,20 @@ from scalelab.studies.critical_batch_law import (
     union,
     vague,
 )
+from scalelab.studies.analysis.joint import Joint, joint_of
+from scalelab.studies.analysis.noise_scale import noise_points
+from scalelab.studies.batch_plan import plan
+from scalelab.studies.conclusion import (
+    Check,
+    Conclusion,
+    Finding,
+    Number,
+    because,
+    phrase,
+)
 from scalelab.studies.design import Design
 from scalelab.studies.evidence import Evidence
-from scalelab.studies.joint import Joint, joint_of
-from scalelab.studies.noise_scale import noise_points
+from scalelab.studies.pictures.batch import Ways, losses_of, pictures
 from scalelab.units import format_count
 
 ALPHA = Check.about(

@@ -10,15 +10,21 @@ import numpy as np
 from scalelab.counting import flops_per_token
 from scalelab.fitting import Estimate
 from scalelab.laws import Array
+from scalelab.studies.analysis.conversion import curves_law
+from scalelab.studies.analysis.joint import Convention, Frontier, Joint, spread
+from scalelab.studies.analysis.joint_forms import MAIN, WORDS, forms, pooled_each
+from scalelab.studies.analysis.optimum import CONVERGED, Optimum
+from scalelab.studies.analysis.sample_efficiency import (
+    Pairs,
+    Reached,
+    compare_pairs,
+    reached,
+    table_of,
+)
 from scalelab.studies.conclusion import Check, Conclusion, Finding, Number, because, phrase
-from scalelab.studies.conversion import curves_law
 from scalelab.studies.design import Design, nothing
-from scalelab.studies.efficiency_pictures import pictures
 from scalelab.studies.evidence import Evidence, Run
-from scalelab.studies.joint import Convention, Frontier, Joint, spread
-from scalelab.studies.joint_forms import MAIN, WORDS, forms, pooled_each
-from scalelab.studies.optimum import CONVERGED, Optimum
-from scalelab.studies.sample_efficiency import Pairs, Reached, compare_pairs, reached, table_of
+from scalelab.studies.pictures.efficiency import pictures
 from scalelab.units import format_count
 
 FEWER = Check.at_most(
@@ -65,7 +71,7 @@ NO_JOINT = "the ladder's runs do not give a joint law of size and data"
 OUTSIDE = "the optimal size lies among the ladder's at no compute that the ladder spans"
 
 Optima = Mapping[str, Optimum]
-"""By form of the law (`scalelab.studies.joint_forms`), all of one size."""
+"""By form of the law (`scalelab.studies.analysis.joint_forms`), all of one size."""
 
 
 def conclude(evidence: Evidence) -> Conclusion:

@@ -12,16 +12,8 @@ from scalelab.counting import TransformerShape
 from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
 from scalelab.laws import get_law
-from scalelab.studies.attempt import attempt
-from scalelab.studies.conclusion import (
-    Check,
-    Conclusion,
-    Finding,
-    Number,
-    because,
-    phrase,
-)
-from scalelab.studies.conventions import (
+from scalelab.studies.analysis.attempt import attempt
+from scalelab.studies.analysis.conventions import (
     FLOPS,
     PARAMS,
     Growth,
@@ -30,11 +22,19 @@ from scalelab.studies.conventions import (
     growth,
     unbounded,
 )
-from scalelab.studies.depths import figure_six, one_layer, scatter_ratio
+from scalelab.studies.analysis.depths import figure_six, one_layer, scatter_ratio
+from scalelab.studies.analysis.porian import STEPS, is_walk, walk, walk_jobs
+from scalelab.studies.conclusion import (
+    Check,
+    Conclusion,
+    Finding,
+    Number,
+    because,
+    phrase,
+)
 from scalelab.studies.design import Bench, Design, Plan
-from scalelab.studies.embedding_pictures import NAME, WORDS, pictures
 from scalelab.studies.evidence import Evidence, Run, table
-from scalelab.studies.porian import STEPS, is_walk, walk, walk_jobs
+from scalelab.studies.pictures.embedding import NAME, WORDS, pictures
 from scalelab.studies.sizes import WIDTHS, shape_of_width, size_of
 from scalelab.units import Budget, format_count
 

@@ -8,6 +8,12 @@ import numpy as np
 import polars as pl
 
 from scalelab.fitting import Estimate, Fit
+from scalelab.studies.analysis.conversion import Conversion, fit_least_steps
+from scalelab.studies.analysis.critical_batch_law import union
+from scalelab.studies.analysis.curve_fits import CurveFits, Size, fit_curves, leave_one_out
+from scalelab.studies.analysis.curve_laws import FEWEST_SIZES, NO_FLOOR, WITH_FLOOR
+from scalelab.studies.analysis.early_parts import Guess, guesses
+from scalelab.studies.analysis.trunk_curves import at_best, critical_batch, mean_over, trunk_points
 from scalelab.studies.conclusion import (
     Check,
     Conclusion,
@@ -16,15 +22,9 @@ from scalelab.studies.conclusion import (
     because,
     phrase,
 )
-from scalelab.studies.conversion import Conversion, fit_least_steps
-from scalelab.studies.critical_batch_law import union
-from scalelab.studies.curve_fits import CurveFits, Size, fit_curves, leave_one_out
-from scalelab.studies.curve_laws import FEWEST_SIZES, NO_FLOOR, WITH_FLOOR
-from scalelab.studies.curve_pictures import curves_picture, early_picture, exponents_picture
 from scalelab.studies.design import Design, nothing
-from scalelab.studies.early_parts import Guess, guesses
 from scalelab.studies.evidence import Evidence
-from scalelab.studies.trunk_curves import at_best, critical_batch, mean_over, trunk_points
+from scalelab.studies.pictures.curve import curves_picture, early_picture, exponents_picture
 from scalelab.units import format_count
 
 SHARES = (0.1, 0.25, 0.5)

@@ -10,7 +10,10 @@ import numpy as np
 from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
 from scalelab.fitting.result import estimate
-from scalelab.studies.attempt import Attempt, attempt
+from scalelab.studies.analysis.attempt import Attempt, attempt
+from scalelab.studies.analysis.extent import Extent, fit_extent
+from scalelab.studies.analysis.overfit_grid import Grid, Stop, stops_of
+from scalelab.studies.analysis.steps_law import fit_steps_law
 from scalelab.studies.conclusion import (
     Check,
     Conclusion,
@@ -21,11 +24,8 @@ from scalelab.studies.conclusion import (
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence
-from scalelab.studies.extent import Extent, fit_extent
-from scalelab.studies.overfit_grid import Grid, Stop, stops_of
-from scalelab.studies.overfit_pictures import NAME, PAPER_RATIO, pictures
+from scalelab.studies.pictures.overfit import NAME, PAPER_RATIO, pictures
 from scalelab.studies.sizes import size_of
-from scalelab.studies.steps_law import fit_steps_law
 from scalelab.studies.subsets import lattice, limited, references, subset_job
 
 GROWTH = 8.0

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from scalelab.studies.alone_pictures import (
-    NAME,
-    bottleneck_picture,
-    compute_picture,
-    data_picture,
-    size_picture,
+from scalelab.studies.analysis.attempt import Attempt, attempt
+from scalelab.studies.analysis.frontier_exponents import (
+    DECADES,
+    Along,
+    along_frontier,
+    along_least,
+    converged_exponent,
+    relative_batch,
+    union,
 )
-from scalelab.studies.attempt import Attempt, attempt
+from scalelab.studies.analysis.joint import Joint, joint_of
+from scalelab.studies.analysis.log_linear import LOCAL, exponent_of_data, exponent_of_size
+from scalelab.studies.analysis.one_factor import ShortData, Slice, at_most_tokens
 from scalelab.studies.conclusion import (
     Check,
     Conclusion,
@@ -26,18 +31,13 @@ from scalelab.studies.conclusion import (
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, table
-from scalelab.studies.frontier_exponents import (
-    DECADES,
-    Along,
-    along_frontier,
-    along_least,
-    converged_exponent,
-    relative_batch,
-    union,
+from scalelab.studies.pictures.alone import (
+    NAME,
+    bottleneck_picture,
+    compute_picture,
+    data_picture,
+    size_picture,
 )
-from scalelab.studies.joint import Joint, joint_of
-from scalelab.studies.log_linear import LOCAL, exponent_of_data, exponent_of_size
-from scalelab.studies.one_factor import ShortData, Slice, at_most_tokens
 from scalelab.studies.sizes import size_of
 from scalelab.studies.subsets import lattice, limited, subset_job
 from scalelab.units import bits_per_byte

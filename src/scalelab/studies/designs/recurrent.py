@@ -14,7 +14,17 @@ from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
 from scalelab.fitting.result import estimate
 from scalelab.laws import get_law
-from scalelab.studies.attempt import Attempt, attempt
+from scalelab.studies.analysis.attempt import Attempt, attempt
+from scalelab.studies.analysis.late_gain import gain_of, lead
+from scalelab.studies.analysis.positions import STOPPED, binned, stops_improving
+from scalelab.studies.analysis.recurrent_ladders import (
+    GRADIENTS,
+    NAMES,
+    TRANSFORMER,
+    Ladders,
+    words,
+)
+from scalelab.studies.analysis.variants import percent
 from scalelab.studies.conclusion import (
     Check,
     Conclusion,
@@ -25,7 +35,6 @@ from scalelab.studies.conclusion import (
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run, table
-from scalelab.studies.late_gain import gain_of, lead
 from scalelab.studies.long_context import (
     CONTROL_SHARES,
     control,
@@ -39,11 +48,8 @@ from scalelab.studies.long_context import (
     twin,
     what_would,
 )
-from scalelab.studies.positions import STOPPED, binned, stops_improving
-from scalelab.studies.recurrent_ladders import GRADIENTS, NAMES, TRANSFORMER, Ladders, words
-from scalelab.studies.recurrent_pictures import places, sizes
+from scalelab.studies.pictures.recurrent import places, sizes
 from scalelab.studies.sizes import size_of
-from scalelab.studies.variants import percent
 from scalelab.units import format_count
 
 GAP = Check.at_least(

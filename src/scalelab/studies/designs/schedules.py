@@ -12,6 +12,17 @@ import numpy as np
 from scalelab.counting import TransformerShape
 from scalelab.execution.execute import Job
 from scalelab.laws import Array
+from scalelab.studies.analysis.variants import (
+    RATES,
+    Tuned,
+    excess,
+    noise_estimate,
+    not_bracketed,
+    over_best,
+    percent,
+    spread_of,
+    tune,
+)
 from scalelab.studies.conclusion import (
     Axis,
     Check,
@@ -26,17 +37,6 @@ from scalelab.studies.conclusion import (
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run
 from scalelab.studies.sizes import size_of
-from scalelab.studies.variants import (
-    RATES,
-    Tuned,
-    excess,
-    noise_estimate,
-    not_bracketed,
-    over_best,
-    percent,
-    spread_of,
-    tune,
-)
 from scalelab.training.schedules import lr_factor
 from scalelab.training.spec import TrainSpec
 from scalelab.units import format_count

@@ -12,6 +12,18 @@ import numpy as np
 from scalelab.counting import TransformerShape, count_parameters
 from scalelab.execution.execute import Job
 from scalelab.fitting import Estimate
+from scalelab.studies.analysis.shapes import PAPER_FROM, aspect, counts, place, variants
+from scalelab.studies.analysis.variants import (
+    RATES,
+    Tuned,
+    excess,
+    noise_estimate,
+    not_bracketed,
+    over_best,
+    percent,
+    spread_of,
+    tune,
+)
 from scalelab.studies.conclusion import (
     Axis,
     Check,
@@ -25,19 +37,7 @@ from scalelab.studies.conclusion import (
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, Run
-from scalelab.studies.shapes import PAPER_FROM, aspect, counts, place, variants
 from scalelab.studies.sizes import shape_of_width, size_of
-from scalelab.studies.variants import (
-    RATES,
-    Tuned,
-    excess,
-    noise_estimate,
-    not_bracketed,
-    over_best,
-    percent,
-    spread_of,
-    tune,
-)
 from scalelab.units import format_count
 
 WIDTHS = (256, 192, 160, 128, 96, 64, 48)

@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 
 from scalelab.laws import get_law
-from scalelab.studies.attempt import Attempt, attempt
+from scalelab.studies.analysis.attempt import Attempt, attempt
+from scalelab.studies.analysis.log_linear import beside_loss
+from scalelab.studies.analysis.other_texts import Order, rank_correlation, scatter, slope
 from scalelab.studies.conclusion import (
     Axis,
     Check,
@@ -24,8 +26,6 @@ from scalelab.studies.conclusion import (
 )
 from scalelab.studies.design import Bench, Design, Plan
 from scalelab.studies.evidence import Evidence, table
-from scalelab.studies.log_linear import beside_loss
-from scalelab.studies.other_texts import Order, rank_correlation, scatter, slope
 
 if TYPE_CHECKING:
     from scalelab.fitting import Estimate

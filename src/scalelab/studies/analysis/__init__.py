@@ -1,0 +1,1 @@
+"""What runs show: curves, laws, optima and their intervals, behind the designs' conclusions."""

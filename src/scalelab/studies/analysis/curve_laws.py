@@ -1,0 +1,53 @@
+"""Laws of size and steps, fitted to trunks' curves.
+
+L(N, S_min) = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S          (equation 5.6 of the paper)
+L(N, S_min) = E + A / N^alpha + B / S_min^beta                   (the same with a floor)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from scalelab.errors import FitError
+from scalelab.fitting import Fit, fit
+from scalelab.laws import Array, Law, custom_law, get_law
+from scalelab.studies.evidence import Evidence
+
+NO_FLOOR = get_law("kaplan-steps")
+WITH_FLOOR: Law = custom_law(
+    "E + A / N^alpha + B / steps_min^beta",
+    inputs=("params", "steps_min"),
+    name="steps-with-floor",
+)
+FEWEST_SIZES = 4
+DRAWS = 400
+
+
+def fit_steps(law: Law, points: pl.DataFrame, evidence: Evidence, draws: int = DRAWS) -> Fit | None:
+    """A law of params and steps_min through trunks' curves, None where there are too few.
+
+    points: by `analysis.trunk_curves.at_best`. A curve strays from its law slowly, all its
+    points together: the wild bootstrap turns whole trunks round, whatever the correlation within
+    them.
+    """
+    if points["params"].n_unique() < FEWEST_SIZES or "steps_min" not in points.columns:
+        return None
+    try:
+        return fit(
+            law,
+            points,
+            estimator="least-squares",
+            clusters="trunk",
+            intervals="wild",
+            draws=draws,
+            level=evidence.level,
+            seed=evidence.seed,
+        )
+    except FitError:
+        return None
+
+
+def values_of(found: Fit, name: str) -> Array:
+    """A parameter at the fit and at its draws, (1 + k,)."""
+    return np.concatenate([[found.values[name]], found.draws[:, found.law.names.index(name)]])
