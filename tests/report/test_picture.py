@@ -124,6 +124,13 @@ def test_every_picture_is_a_valid_chart_or_says_why_not(any_picture: Picture) ->
                 assert len(set(ticks)) == len(ticks) <= 20
 
 
+def test_a_bar_that_ends_before_it_begins_is_no_bar(tmp_path: Any) -> None:
+    axis = Axis("x", log=False)
+    for low, high in ((0.0, -np.inf), (np.inf, 1.0)):
+        series = Series([0.0, 1.0], [0.0, 1.0], low=[low, 0.5], high=[high, 1.5])
+        write_figure(draw(Picture("bar", "Bar", "Caption.", axis, axis, [series])), tmp_path)
+
+
 @pytest.mark.parametrize("shown", [p for p in PICTURES if drawable(p)], ids=lambda p: p.name)
 def test_pictures_of_designs_become_files(shown: Picture, tmp_path: Any) -> None:
     png, svg = write_figure(draw(shown), tmp_path)

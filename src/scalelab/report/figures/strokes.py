@@ -73,7 +73,9 @@ def _spots(series: Series, picture: Picture) -> Iterator[Spot]:
             continue
         if picture.steps and not -0.5 <= x <= len(picture.steps) - 0.5:
             continue
-        ends = [None if math.isnan(end) else float(end) for end in (low, high)]
+        # A low end that is infinite, or a high one that is minus so, is no end.
+        none = math.isnan(low) or low == math.inf, math.isnan(high) or high == -math.inf
+        ends = [None if no else float(end) for no, end in zip(none, (low, high), strict=True)]
         if picture.y.log and ends[0] is not None and ends[0] <= 0:
             ends[0] = -math.inf
         yield Spot(float(x), float(y), ends[0], ends[1], str(tip))
