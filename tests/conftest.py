@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes says something about the machine, not about the code.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# The same examples every time, so that a failure is of the change and not of luck;
+# HYPOTHESIS_PROFILE=search looks for others.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def shared_folder() -> Path | None:
