@@ -18,28 +18,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.counting import RecurrentShape
 from scalelab.execution.pool import ENVIRONMENT, available_cores
 from scalelab.pipeline import cache_folder
+from timing import rate
 
 ROWS, LENGTH, VOCABULARY, LAYERS = 8, 128, 256, 2
 CORES = available_cores()
-
-
-def rate(step: Callable[[], object], seconds: float) -> float:
-    """Tokens a second of the median step."""
-    times: list[float] = []
-    began = time.perf_counter()
-    while time.perf_counter() - began < seconds or len(times) < 5:
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return ROWS * LENGTH / statistics.median(times[len(times) // 10 :])
 
 
 def ours(cell: str, width: int, seconds: float, corpus: Corpus) -> float:
@@ -64,7 +52,7 @@ def ours(cell: str, width: int, seconds: float, corpus: Corpus) -> float:
             trainer.optimizer_step()
             trainer.step += 1
 
-        return rate(step, seconds)
+        return rate(step, ROWS * LENGTH, seconds)
 
 
 def plain(cell: str, width: int, seconds: float, corpus: Corpus) -> float:
@@ -95,7 +83,7 @@ def plain(cell: str, width: int, seconds: float, corpus: Corpus) -> float:
         optimizer.step()
         state = tuple(s.detach() for s in after) if cell == "lstm" else after.detach()
 
-    return rate(step, seconds)
+    return rate(step, ROWS * LENGTH, seconds)
 
 
 def children(what: str, cell: str, width: int, threads: int, count: int, seconds: float) -> float:

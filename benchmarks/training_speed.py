@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.counting import TransformerShape, flops_per_token
 from scalelab.execution.pool import ENVIRONMENT, available_cores
 from scalelab.pipeline import cache_folder
+from timing import rate
 
 SEQUENCES, CONTEXT, VOCABULARY = 8, 128, 256
 CORES = available_cores()
@@ -52,17 +52,6 @@ def shape_of(width: int, positions: str = "learned") -> TransformerShape:
 
 
 # --- what is timed, each in a process of its own --------------------------------------------------
-
-
-def rate(step: Callable[[], Any], seconds: float) -> float:
-    """Tokens a second of the median step, the first tenth of the time not counted."""
-    times: list[float] = []
-    began = time.perf_counter()
-    while time.perf_counter() - began < seconds or len(times) < 5:
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return SEQUENCES * CONTEXT / statistics.median(times[len(times) // 10 :])
 
 
 def scalelab_rate(width: int, seconds: float, corpus: Corpus, positions: str) -> float:
@@ -87,7 +76,7 @@ def scalelab_rate(width: int, seconds: float, corpus: Corpus, positions: str) ->
             trainer.optimizer_step()
             trainer.step += 1
 
-        return rate(step, seconds)
+        return rate(step, SEQUENCES * CONTEXT, seconds)
 
 
 def nanogpt_rate(width: int, seconds: float, corpus: Corpus) -> float:
@@ -123,7 +112,7 @@ def nanogpt_rate(width: int, seconds: float, corpus: Corpus) -> float:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return rate(step, seconds)
+    return rate(step, SEQUENCES * CONTEXT, seconds)
 
 
 def peak_rate(seconds: float) -> float:
@@ -131,7 +120,7 @@ def peak_rate(seconds: float) -> float:
     import torch
 
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return rate(lambda: a @ b, seconds) / (SEQUENCES * CONTEXT) * 2 * 1024**3
+    return rate(lambda: a @ b, 1, seconds) * 2 * 1024**3
 
 
 def overhead(width: int, corpus: Corpus) -> float:
