@@ -51,6 +51,12 @@ def test_few_levels(sizes: int, data: int, named: str) -> None:
     assert "few-levels" not in notices(fit("chinchilla", four, draws=DRAWS))
 
 
+def test_a_law_without_a_floor_asks_for_three_levels() -> None:
+    three = alone(ladder(sizes=3, data=1))
+    assert "few-levels" in notices(fit("power", alone(ladder(sizes=3, data=2)), draws=DRAWS))
+    assert "few-levels" not in notices(fit("power-no-floor", three, draws=DRAWS))
+
+
 def test_few_clusters_only_of_a_bootstrap_that_draws_them() -> None:
     table = ladder(between=0.004)
     pairs = notices(fit("chinchilla", table, intervals="pairs", draws=DRAWS))

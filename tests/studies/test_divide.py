@@ -14,6 +14,7 @@ from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.design import Bench, Design, Plan, nothing, same_run
 from scalelab.studies.divide import (
     LADDER_WEIGHT,
+    MOST_TO_LADDER,
     REPLICATES,
     REPLICATES_WEIGHT,
     StudyPlan,
@@ -152,8 +153,8 @@ def test_a_design_asked_for_later_leaves_what_was_planned_alone() -> None:
     assert both.runs["a"] == first.runs["a"]
     assert {run: both.jobs[run] for run in first.jobs} == dict(first.jobs)
     # Nothing is left, and the newcomer spends its usual share of the whole.
-    everything = LADDER_WEIGHT + REPLICATES_WEIGHT + 10.0
-    assert cost(both, "b") == pytest.approx(1000.0 / everything, rel=0.05)
+    beside = 1000.0 * (1 - aim_of((spender("a", 9.0), spender("b", 1.0))).share)
+    assert cost(both, "b") == pytest.approx(beside / (REPLICATES_WEIGHT + 10.0), rel=0.05)
 
 
 def test_a_plan_comes_back_from_its_record() -> None:
@@ -179,8 +180,15 @@ def test_replicates_differ_in_their_seed_alone() -> None:
 
 
 def test_the_ladder_keeps_its_share() -> None:
-    aim = aim_of((spender("a", 1.0), spender("b", 2.0)))
-    assert aim.share == pytest.approx(LADDER_WEIGHT / (LADDER_WEIGHT + 3.0 + REPLICATES_WEIGHT))
+    aim = aim_of((spender("a", 4.0), spender("b", 5.0)))
+    assert aim.share == pytest.approx(LADDER_WEIGHT / (LADDER_WEIGHT + 9.0 + REPLICATES_WEIGHT))
+
+
+def test_a_study_of_one_design_is_for_that_design() -> None:
+    assert aim_of((spender("a", 1.0),)).share == MOST_TO_LADDER
+    # One that looks at the ladder alone leaves everything to it, but for replicates.
+    alone = LADDER_WEIGHT / (LADDER_WEIGHT + REPLICATES_WEIGHT)
+    assert aim_of((spender("a", 0.0),)).share == pytest.approx(alone)
 
 
 def test_flop_budgets_are_divided_in_flop() -> None:

@@ -17,6 +17,7 @@ from scalelab.fitting.observations import HELD_OUT, Observations, frontier_exces
 from scalelab.laws import Array
 
 _FEW_LEVELS = 4  # three points of a curved law fix its curvature with nothing left to check it
+_FEW_LEVELS_STRAIGHT = 3  # a scale and an exponent for each input: a straight line on log axes
 _FLAT = 1e4  # condition number: directions known ten thousand times worse than others (assumed)
 _SINGULAR = 1e8  # condition number at which draws around one optimum say nothing (assumed)
 _MOVES = 100.0  # times worse known for not knowing the others: part of a flat direction (assumed)
@@ -89,12 +90,13 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
             "parameters: the fit passes through these few, and its intervals say little. Weigh "
             "runs less unequally, or fix parameters.",
         )
+    needed = _FEW_LEVELS_STRAIGHT if p <= 2 * len(observed.law.inputs) else _FEW_LEVELS
     for name, (_, _, levels) in observed.ranges.items():
-        if levels < _FEW_LEVELS:
+        if levels < needed:
             yield Notice(
                 "few-levels",
-                f"{name} takes {levels} values; a power law with a floor needs {_FEW_LEVELS} or "
-                "more before its exponent means anything. Add runs at other values.",
+                f"{name} takes {levels} values; {observed.law.name} needs {needed} or more before "
+                "an exponent means anything. Add runs at other values.",
             )
     # An input that is taken as it is, such as the number of a level, stands for no quantity.
     quantities = {name for name in observed.ranges if name not in observed.law.raw}

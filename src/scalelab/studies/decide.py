@@ -44,8 +44,11 @@ TOKENS_PER_PARAMETER = 8.0
 it would be far from the compute frontier, which ran along about 10 for byte tokens (measured:
 docs/LOG.md; paper: Hoffmann et al. 2022, about 20 for BPE tokens)."""
 
-SAFETY = 0.88
-"""Share of the remaining time that the plan fills: machines are not equally fast for minutes."""
+SPARE = 0.12
+SPARE_SECONDS = 600.0
+"""Share of the time that a plan of so many seconds or fewer leaves free: machines are not equally
+fast for minutes. It evens out: a longer plan leaves less, by the cube root. (measured: hours that
+left an eighth ended with it unused, docs/LOG.md)"""
 
 PROBES = 0.19
 """What measuring costs before the ladder begins, over the ladder. (measured)"""
@@ -303,7 +306,7 @@ def sketch(
         if _out_of_reach(scan[widths[-1]], size_of(scanned[-1]), budget):
             break
     # Probes of the ladder's rates cost about a fifth of the ladder itself. (measured)
-    left = SAFETY - PROBES * aim.share if budget.unit == "seconds" else 1.0 - PROBES * aim.share
+    left = filled(budget) - PROBES * aim.share
     available = Budget(budget.unit, budget.amount * left * aim.share)
     spec = _ladder_spec(corpus, batch, settings, pool, aim)
     shapes = _choose_sizes(scan, available, spec, family, settings.sizes, aim.span, widest)
@@ -395,10 +398,18 @@ def _out_of_reach(speed: float, size: int, budget: Budget) -> bool:
     return cost > budget.amount
 
 
+def filled(budget: Budget) -> float:
+    """Share of the budget that a plan may fill."""
+    if budget.unit != "seconds":
+        return 1.0
+    return 1 - SPARE * (SPARE_SECONDS / max(budget.amount, SPARE_SECONDS)) ** (1 / 3)
+
+
 def remaining(budget: Budget, folder: Path, elapsed: float) -> Budget:
     """What the plan may fill. folder: of the probes, whose compute is spent already."""
     if budget.unit == "seconds":
-        return Budget("seconds", max(1.0, (budget.amount - elapsed - CLOSING_SECONDS) * SAFETY))
+        left = (budget.amount - elapsed - CLOSING_SECONDS) * filled(budget)
+        return Budget("seconds", max(1.0, left))
     spent = sum(
         flops_per_token(spec.shape) * spec.tokens for spec in specs(folder) if spec.kind != "speed"
     )

@@ -19,9 +19,13 @@ from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
 from scalelab.units import Budget
 
-LADDER_WEIGHT = 8.0
-"""Of the base ladder, beside the designs' own weights (about 8 in all): its largest size costs most
+LADDER_WEIGHT = 8.5
+"""Of the base ladder, beside the designs' own weights (about as much): its largest size costs most
 of a study and every exponent in N hangs on it. (assumed)"""
+
+MOST_TO_LADDER = 0.55
+"""Share of the ladder at most where a design has runs of its own: a study of one design is for that
+design, and the weights alone would leave it a tenth of the budget. (assumed)"""
 
 REPLICATES_WEIGHT = 0.35
 REPLICATES = "replicates"
@@ -83,8 +87,13 @@ class StudyPlan:
 
 def aim_of(designs: Sequence[Design]) -> Aim:
     """What the ladder of a study with these designs is for."""
-    own = REPLICATES_WEIGHT + sum(design.weight for design in designs)
-    return Aim(LADDER_WEIGHT / (LADDER_WEIGHT + own), SPAN, CURVE_POINTS)
+    return Aim(_ladder_share(designs), SPAN, CURVE_POINTS)
+
+
+def _ladder_share(designs: Sequence[Design]) -> float:
+    own = sum(design.weight for design in designs)
+    share = LADDER_WEIGHT / (LADDER_WEIGHT + REPLICATES_WEIGHT + own)
+    return min(share, MOST_TO_LADDER) if own else share
 
 
 def divided(
@@ -109,7 +118,8 @@ def divided(
     if designs and REPLICATES not in there.runs:
         weights = {REPLICATES: REPLICATES_WEIGHT} | weights
         planners = {REPLICATES: replicates} | planners
-    everything = LADDER_WEIGHT + REPLICATES_WEIGHT + sum(design.weight for design in designs)
+    beside = whole.amount * (1 - _ladder_share(designs))
+    own = REPLICATES_WEIGHT + sum(design.weight for design in designs)
     jobs = dict(there.jobs)
     known = {same_run(job.spec): name for name, job in jobs.items()}
     if bench.ladder is not None:
@@ -122,7 +132,7 @@ def divided(
         rest = left()
         behind = sum(list(weights.values())[i:])
         share = (rest.amount - spent) * weights[name] / behind if behind else 0.0
-        usual = whole.amount * weights[name] / everything if there.runs else 0.0
+        usual = beside * weights[name] / own if there.runs else 0.0
         allowance = Budget(rest.unit, max(share, usual, 0.0))
         plan = make(replace(bench, allowance=allowance, planned=tuple(jobs.values())))
         new = _rename(plan.jobs, known)

@@ -10,7 +10,7 @@ from scalelab.counting import Shape, TransformerShape, count_parameters
 from scalelab.counting.shape import Activation, Norm, Positions
 
 WIDTHS = (
-    *(12, 16, 24, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512),
+    *(12, 16, 24, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 208, 224, 256, 320, 384, 448, 512),
     *(640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 4096),
 )
 """From 12: two heads of a width less would have hardly a dimension to tell positions by."""
