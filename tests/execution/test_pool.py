@@ -45,9 +45,9 @@ def pids(pool: Pool) -> list[int]:
     return [process.process.pid for process in pool._processes]
 
 
-def end_of(folder: Path) -> str:
-    """What a worker says when the run of a folder has finished."""
-    return json.dumps({"event": "end", "folder": str(folder), "status": "finished", "error": None})
+def end_of(folder: Path, status: str = "finished") -> str:
+    """What a worker says when the run of a folder has ended."""
+    return json.dumps({"event": "end", "folder": str(folder), "status": status, "error": None})
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -208,6 +208,19 @@ def test_what_a_dying_process_said_last_is_the_reason(
         end = events_until_end(pool)[-1]
     assert end.status == "crashed"
     assert end.error == "the training process ended with exit code 7. the floor gave way"
+
+
+def test_a_process_told_to_end_by_somebody_else_has_crashed_and_is_replaced(
+    script: Callable[[str], None], tmp_path: Path
+) -> None:
+    script(f"{READY}; read line; echo '{end_of(tmp_path, 'interrupted')}'; exit 0")
+    with Pool(1) as pool:
+        before = pids(pool)
+        pool.submit(tmp_path)
+        (end,) = events_until_end(pool)
+        assert pids(pool) != before
+    assert end.status == "crashed"
+    assert "asked to end by another program" in (end.error or "")
 
 
 def test_many_processes_that_talk_to_the_end_are_stopped_quietly(

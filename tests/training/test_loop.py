@@ -19,6 +19,7 @@ from scalelab.errors import TrainingError
 from scalelab.models import State, Transformer
 from scalelab.training.loop import SAVING, Trainer, log_spaced
 from scalelab.training.records import read_lines
+from scalelab.training.schedules import lr_factor
 from scalelab.training.spec import TrainSpec
 
 CPU = torch.device("cpu")
@@ -51,6 +52,9 @@ def test_a_run_learns_and_records_every_component(spec: TrainSpec, folder: Path)
     assert sum(values[f"params_{part}"] for part in parts) == values["params_total"]
     losses = [line["loss"] for line in read_lines(folder / "evals.jsonl")]
     assert losses[-1] < losses[0]
+    rates = {line["step"]: line["lr"] for line in read_lines(folder / "metrics.jsonl")}
+    # The step numbered from one at which a rate was used.
+    assert rates == {step: spec.lr * lr_factor(step - 1, spec) for step in rates}
     for line in read_lines(folder / "evals.jsonl"):
         assert len(line["octaves"]) == 1 + (spec.shape.context - 1).bit_length()
     assert not (folder / "checkpoint").exists()
@@ -197,7 +201,7 @@ def test_slow_checkpoints_are_written_less_often(
     trainer = Trainer(replace(spec, checkpoint_seconds=0.0), folder, CPU)
     saved: list[int] = []
 
-    def save() -> None:
+    def save(*_records: object) -> None:
         saved.append(trainer.step)
         time.sleep(0.05)
 

@@ -192,6 +192,8 @@ class Pool:
             if kind == "gone" and process in self._processes:
                 yield from self._replace(process, event["code"])
             elif kind == "end":
+                if event["status"] == "interrupted":
+                    continue  # somebody else told it to end: its "gone" event tells of the run
                 process.folder = None
                 yield Event(
                     "end", Path(event["folder"]), status=event["status"], error=event["error"]
@@ -209,13 +211,16 @@ class Pool:
         process.close()
         self._processes[self._processes.index(process)] = self._start()
         if process.folder is not None:
-            reason = "killed (out of memory?)" if code == -signal.SIGKILL else f"exit code {code}"
+            reason = {
+                -signal.SIGKILL: "was killed (out of memory?)",
+                0: "was asked to end by another program (SIGTERM)",
+            }.get(code, f"ended with exit code {code}")
             detail = "; ".join(process.errors[-3:])
             yield Event(
                 "end",
                 process.folder,
                 status="crashed",
-                error=f"the training process ended with {reason}. {detail}".strip(),
+                error=f"the training process {reason}. {detail}".strip(),
             )
 
     def stop(self) -> None:

@@ -402,7 +402,7 @@ def filled(budget: Budget) -> float:
     """Share of the budget that a plan may fill."""
     if budget.unit != "seconds":
         return 1.0
-    return 1 - SPARE * (SPARE_SECONDS / max(budget.amount, SPARE_SECONDS)) ** (1 / 3)
+    return 1 - SPARE * math.cbrt(SPARE_SECONDS / max(budget.amount, SPARE_SECONDS))
 
 
 def remaining(budget: Budget, folder: Path, elapsed: float) -> Budget:

@@ -118,8 +118,10 @@ class Trainer:
             # A branch may differ from its trunk in these.
             group |= {name: asked[name] for name in ("betas", "weight_decay")}
 
-    def save(self) -> None:
-        """Write a checkpoint of this step."""
+    def save(self, *records: JsonLines) -> None:
+        """Write a checkpoint of this step, after the records of all steps before it."""
+        for lines in records:
+            lines.sync()
         state: dict[str, Any] = {name: flat.data for name, flat in self.flat.named()}
         state |= {
             "step": self.step,
@@ -164,8 +166,9 @@ class Trainer:
         losses: list[Tensor] = []
         while self.step < spec.last_step and not (self.stopping and self.stopping.over):
             if should_stop():
-                self.save()
+                self.save(metrics, evals, noise)
                 return "interrupted"
+            rate = self.lr
             loss, norm, sample = self.optimizer_step()
             self.step += 1
             losses.append(loss)
@@ -182,7 +185,7 @@ class Trainer:
                     step=self.step,
                     tokens=self.step * spec.batch_tokens,
                     loss=mean,
-                    lr=self.lr,
+                    lr=rate,
                     grad_norm=float(norm),
                     tokens_per_second=speed,
                 )
@@ -201,7 +204,7 @@ class Trainer:
                     self.stopping.see(self.step, held_out, self.flat.values)
             if self.step in spec.fork_steps or now - saved > pause:
                 asked = time.monotonic()
-                self.save()
+                self.save(metrics, evals, noise)
                 saved = time.monotonic()
                 pause = max(spec.checkpoint_seconds, (saved - asked) / SAVING)
             if now - told > 0.5:
@@ -248,14 +251,14 @@ class Trainer:
 
     def _gradient(
         self, inputs: Tensor, targets: Tensor, parts: int, *, measured: bool
-    ) -> tuple[Tensor, list[float], State]:
+    ) -> tuple[Tensor, list[tuple[float, float]], State]:
         """Gradient of a batch, one part of its rows after the other -> its loss, state after it.
 
-        measured: the squared norm of each part's own gradient is returned too.
+        measured: each part's share of the batch and squared gradient norm are returned too.
         """
         self.flat.zero_grad()
         loss = torch.zeros((), device=self.device)
-        part_norms: list[float] = []
+        part_norms: list[tuple[float, float]] = []
         states: list[State] = []
         row = 0
         for part_inputs, part_targets in zip(
@@ -273,7 +276,7 @@ class Trainer:
             states.append(after)
             loss += part_loss.detach()
             if before is not None:
-                part_norms.append(self.flat.squared_norm_since(before) / share**2)
+                part_norms.append((share, self.flat.squared_norm_since(before) / share**2))
         return loss, part_norms, join_rows(states)
 
     @property

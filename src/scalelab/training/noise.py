@@ -4,13 +4,15 @@
     tr(Sigma) = (|G_small|^2 - |G_big|^2) / (1/B_small - 1/B_big)
     B_simple  = tr(Sigma) / |G|^2
 
-Both estimates are unbiased and are averaged over steps before the division. Source: McCandlish et
-al. 2018, appendix A.1. It jumps when the learning rate changes: read it at constant rate.
+Both estimates are unbiased and are averaged over steps before the division. |G_small|^2 is the mean
+over the parts and 1/B_small that of one over their tokens, which need not be equal. Source:
+McCandlish et al. 2018, appendix A.1. It jumps when the learning rate changes: read it at constant
+rate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -23,16 +25,15 @@ class NoiseSample:
 
 
 def noise_sample(
-    small_norms_squared: Iterable[float], big_norm_squared: float, batch_tokens: int
+    parts: Sequence[tuple[float, float]], big_norm_squared: float, batch_tokens: int
 ) -> NoiseSample:
-    """Estimates from the squared gradient norms of equal parts of a batch and of the whole batch.
+    """Estimates from the squared gradient norms of two or more parts of a batch and of the whole.
 
-    small_norms_squared: |G_small|^2 of each part. batch_tokens: tokens of the whole batch.
+    parts: (share of the batch, |G_small|^2) of each. batch_tokens: tokens of the whole batch.
     """
-    norms = list(small_norms_squared)
     big = float(batch_tokens)
-    small = big / len(norms)
-    mean_small = sum(norms) / len(norms)
+    small = len(parts) * big / sum(1 / share for share, _ in parts)
+    mean_small = sum(norm for _, norm in parts) / len(parts)
     return NoiseSample(
         signal=(big * big_norm_squared - small * mean_small) / (big - small),
         noise=(mean_small - big_norm_squared) / (1 / small - 1 / big),

@@ -86,8 +86,8 @@ def test_branches_begin_where_their_trunk_keeps_a_checkpoint() -> None:
         assert spec.lr == pytest.approx(trunk.lr * ratio**0.5)
 
 
-def test_the_sweep_reaches_far_below_the_ladders_rate_and_up_to_it() -> None:
-    """The best constant rate was .5 of the ladder's or less, early on as high as any tried."""
+def test_the_sweep_reaches_far_below_the_ladders_rate_and_above_it() -> None:
+    """The best constant rate was .28 to .56 of the ladder's, early on 1.1 or more."""
     made = bench(5.0)
     jobs = [job.spec for job in DESIGN.plan(made).jobs if "sweep" in job.spec.run]
     for batch in {spec.batch_tokens for spec in jobs}:
@@ -96,8 +96,8 @@ def test_the_sweep_reaches_far_below_the_ladders_rate_and_up_to_it() -> None:
             tried = [s.lr for s in jobs if s.shape == shape and s.batch_tokens == batch]
             rule = made.rate(shape) * (batch / made.batch_tokens) ** 0.5
             assert len(tried) == 4
-            assert min(tried) < 0.2 * rule
-            assert max(tried) > rule
+            assert min(tried) < 0.3 * rule
+            assert max(tried) > 2 * rule
 
 
 # --- what it measures -----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from planted_batch import batch_runs, critical
 from planted_curves import CRITICAL, evidence, steps_law, trunks, with_noise_scale
 
 from scalelab.studies.analysis.conversion import conversion
-from scalelab.studies.analysis.curve_laws import NO_FLOOR, fit_steps
+from scalelab.studies.analysis.curve_laws import NO_FLOOR, through_trunks
 from scalelab.studies.analysis.early_parts import guesses
 from scalelab.studies.analysis.trunk_curves import at_best, trunk_points
 from scalelab.studies.conclusion import Conclusion
@@ -52,7 +52,9 @@ def test_paper_planted_agrees_in_every_comparison(concluded: Conclusion) -> None
 def test_what_is_not_known_of_the_critical_batch_is_in_the_interval(
     concluded: Conclusion,
 ) -> None:
-    exact = fit_steps(NO_FLOOR, at_best(trunk_points(trunks(steps_law())), CRITICAL), evidence([]))
+    exact = through_trunks(
+        NO_FLOOR, at_best(trunk_points(trunks(steps_law())), CRITICAL), evidence([])
+    )
     assert exact is not None
     one, known = concluded.numbers["alpha_S"].estimate, exact.parameters["alpha_S"]
     assert one.high - one.low > 1.5 * (known.high - known.low)

@@ -18,7 +18,7 @@ import polars as pl
 from scalelab.fitting import Fit
 from scalelab.laws import Law
 from scalelab.studies.analysis.critical_batch_law import drawn_law, measured_losses, slope_doubt
-from scalelab.studies.analysis.curve_laws import DRAWS, WITH_FLOOR, fit_steps
+from scalelab.studies.analysis.curve_laws import DRAWS, WITH_FLOOR, through_trunks
 from scalelab.studies.analysis.trunk_curves import at_best, critical_batch, trunk_points
 from scalelab.studies.evidence import Evidence
 
@@ -99,13 +99,13 @@ def fit_least_steps(law: Law, points: pl.DataFrame, evidence: Evidence) -> Fit |
     of which moves every S_min; their draws together are the fit's. Where nothing is known of how
     well the critical batch is known, its draws are equal and the fit's are its own.
     """
-    own = fit_steps(law, points, evidence)
+    own = through_trunks(law, points, evidence)
     if own is None:
         return None
     each = []
     for i, moved in enumerate(under_drawn_laws(points, evidence, LAWS)):
         seeded = replace(evidence, seed=evidence.seed + 1 + i)
-        found = fit_steps(law, moved, seeded, draws=100)
+        found = through_trunks(law, moved, seeded, draws=100)
         if found is not None:
             each.append(found.draw_theta[: DRAWS // LAWS + 1])
     return replace(own, draw_theta=np.concatenate(each)) if each else own
@@ -136,4 +136,4 @@ def curves_law(evidence: Evidence) -> Fit | None:
         points = at_best(points, critical)
         if not conversion(points, evidence).doubt:
             return fit_least_steps(WITH_FLOOR, points, evidence)
-    return fit_steps(WITH_FLOOR, as_trained(points), evidence)
+    return through_trunks(WITH_FLOOR, as_trained(points), evidence)

@@ -24,7 +24,7 @@ from scalelab.studies.analysis.conversion import (
     fit_least_steps,
     under_drawn_laws,
 )
-from scalelab.studies.analysis.curve_laws import FEWEST_SIZES, NO_FLOOR, WITH_FLOOR, fit_steps
+from scalelab.studies.analysis.curve_laws import FEWEST_SIZES, NO_FLOOR, WITH_FLOOR, through_trunks
 from scalelab.studies.analysis.trunk_curves import mean_over
 from scalelab.studies.evidence import Evidence
 
@@ -65,7 +65,7 @@ def fit_curves(points: pl.DataFrame, evidence: Evidence) -> CurveFits | None:
     """points: by `analysis.trunk_curves.at_best`. None where they are too few for a law."""
     joint = fit_least_steps(NO_FLOOR, points, evidence)
     raw = as_trained(points)
-    trained = fit_steps(NO_FLOOR, raw, evidence)
+    trained = through_trunks(NO_FLOOR, raw, evidence)
     if joint is None or trained is None:
         return None
     alone, alone_trained = each_alone(points, evidence), each_alone(raw, evidence)
@@ -160,7 +160,7 @@ def leave_one_out(
     for params in points["params"].unique().sort().to_list():
         others = points.filter(pl.col("params") != params)
         found[params] = (
-            fit_steps(NO_FLOOR, others, evidence, draws=120),
-            fit_steps(WITH_FLOOR, others, evidence, draws=120),
+            through_trunks(NO_FLOOR, others, evidence, draws=120),
+            through_trunks(WITH_FLOOR, others, evidence, draws=120),
         )
     return found

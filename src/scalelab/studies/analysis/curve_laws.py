@@ -1,4 +1,4 @@
-"""Laws of size and steps, fitted to trunks' curves.
+"""Laws fitted to trunks' curves: of size and steps, or of size and tokens.
 
 L(N, S_min) = (N_c / N)^alpha_N + (S_c / S_min)^alpha_S          (equation 5.6 of the paper)
 L(N, S_min) = E + A / N^alpha + B / S_min^beta                   (the same with a floor)
@@ -24,14 +24,16 @@ FEWEST_SIZES = 4
 DRAWS = 400
 
 
-def fit_steps(law: Law, points: pl.DataFrame, evidence: Evidence, draws: int = DRAWS) -> Fit | None:
-    """A law of params and steps_min through trunks' curves, None where there are too few.
+def through_trunks(
+    law: Law, points: pl.DataFrame, evidence: Evidence, draws: int = DRAWS
+) -> Fit | None:
+    """A law through trunks' curves, None where there are too few or its inputs are not known.
 
-    points: by `analysis.trunk_curves.at_best`. A curve strays from its law slowly, all its
+    points: by `analysis.trunk_curves`. A curve strays from its law slowly, all its
     points together: the wild bootstrap turns whole trunks round, whatever the correlation within
     them.
     """
-    if points["params"].n_unique() < FEWEST_SIZES or "steps_min" not in points.columns:
+    if points["params"].n_unique() < FEWEST_SIZES or not {*law.inputs} <= {*points.columns}:
         return None
     try:
         return fit(

@@ -18,10 +18,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from scalelab.errors import FitError
-from scalelab.fitting import fit
-from scalelab.laws import Array
-from scalelab.studies.analysis.curve_laws import FEWEST_SIZES
+from scalelab.laws import Array, get_law
+from scalelab.studies.analysis.curve_laws import through_trunks
 from scalelab.studies.analysis.joint import DRAWS, Joint, joint_of, of_ladder
 from scalelab.studies.analysis.trunk_curves import trunk_points
 from scalelab.studies.evidence import Evidence, Run
@@ -59,24 +57,8 @@ def forms(evidence: Evidence) -> dict[str, Joint]:
 def of_curves(evidence: Evidence) -> Joint | None:
     """The law of the trunks' curves, None where they are too few."""
     trunks = [run for run in evidence.trunks if run.result is not None]
-    points = trunk_points(trunks)
-    if points["params"].n_unique() < FEWEST_SIZES:
-        return None
-    try:
-        found = fit(
-            "chinchilla",
-            points,
-            estimator="least-squares",
-            clusters="trunk",
-            # A curve strays from its law slowly, all its points together.
-            intervals="wild",
-            draws=DRAWS,
-            level=evidence.level,
-            seed=evidence.seed,
-        )
-    except FitError:
-        return None
-    return of_ladder(found, trunks)
+    found = through_trunks(get_law("chinchilla"), trunk_points(trunks), evidence, DRAWS)
+    return None if found is None else of_ladder(found, trunks)
 
 
 def constant_over_decayed(evidence: Evidence) -> float:
