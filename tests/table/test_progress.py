@@ -41,6 +41,18 @@ def test_the_last_row_is_the_last_with_a_loss_and_a_nan_is_one() -> None:
         read_runs(broken, last=True)
 
 
+@pytest.mark.parametrize("steps", ["200 900 1000 1100", "200 900 1,000 1,100", "9 10 99 100"])
+def test_steps_of_a_text_file_are_compared_as_numbers(tmp_path: Path, steps: str) -> None:
+    path = tmp_path / "log.tsv"
+    rows = [
+        f"{run}\t{step}\t1e6\t2e7\t{4 - i / 10}"
+        for run in "ab"
+        for i, step in enumerate(steps.split())
+    ]
+    path.write_text("\n".join(["run\tstep\tN\tD\tloss", *rows]))
+    assert read_runs(path, last=True).frame["loss"].to_list() == [3.7, 3.7]
+
+
 def test_last_needs_to_know_the_runs() -> None:
     with pytest.raises(TableError, match="no column says which rows are of one run"):
         read_runs(CURVES.drop("run"), last=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scalelab.errors import TableError
-from scalelab.table.schema import STEPS, normalized
+from scalelab.table.cells import numbers
+from scalelab.table.schema import CURVE_COLUMNS, STEPS, normalized
 
 if TYPE_CHECKING:
     import polars as pl
 
+_STEP = next(column for column in CURVE_COLUMNS if column.name == "step")
 _MOST = 0.5  # share of the runs given more than once whose rows differ in progress (assumed)
 
 
@@ -46,7 +48,8 @@ def last_rows(frame: pl.DataFrame, file: str, column: str | None, *, last: bool)
         )
     keep = pl.col("loss").is_not_null() if "loss" in frame.columns else pl.lit(value=True)
     rows = frame.with_row_index("\0index").filter(keep | ~again)
-    final = rows.sort(along, nulls_last=False, maintain_order=True).group_by("run").tail(1)
+    rows = rows.with_columns(_progress(rows, along).alias("\0along"))
+    final = rows.sort("\0along", nulls_last=False, maintain_order=True).group_by("run").tail(1)
     return pl.select(
         pl.int_range(frame.height, dtype=pl.UInt32).is_in(final["\0index"].implode())
     ).to_series()
@@ -58,8 +61,13 @@ def _along(rows: pl.DataFrame) -> str | None:
 
     steps = [name for name in rows.columns if normalized(name) in STEPS]
     for name in (*(c for c in ("tokens", "flops", "steps") if c in rows.columns), *steps):
-        cells = rows.select("run", pl.col(name).cast(pl.Float64, strict=False))
+        cells = rows.select("run", _progress(rows, name).alias(name))
         each = cells.group_by("run").agg((pl.col(name).n_unique() == pl.len()).alias("differ"))
         if float(each["differ"].cast(pl.Float64).mean() or 0.0) > _MOST:  # type: ignore[arg-type]
             return name
     return None
+
+
+def _progress(rows: pl.DataFrame, name: str) -> pl.Series:
+    """A column as numbers: steps are no column of the schema, and text out of a CSV file."""
+    return numbers(rows[name], _STEP)[0]
