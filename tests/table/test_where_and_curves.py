@@ -188,6 +188,14 @@ def test_the_schema_s_own_name_comes_before_others() -> None:
     assert frame["val_loss"].to_list() == [9.0] * 4
 
 
+@pytest.mark.parametrize("value", ["0", "-0.5", "-inf"])
+def test_a_loss_of_a_curve_that_cannot_be_is_named(value: str) -> None:
+    with pytest.raises(TableError, match=f"row 2, column val_loss is '{value}': loss must be pos"):
+        read_curves({**CURVES, "val_loss": ["4.0", value, "3.9", "3.2"]})
+    diverged = read_curves({**CURVES, "val_loss": ["4.0", "nan", "3.9", "inf"]})["loss"]
+    assert diverged.is_finite().to_list() == [True, False, True, False]
+
+
 def test_a_cell_of_a_curve_that_is_no_number_is_named() -> None:
     with pytest.raises(TableError, match="the table row 2, column val_loss is 'oom'"):
         read_curves({**CURVES, "val_loss": ["4.0", "oom", "3.9", "3.2"]})

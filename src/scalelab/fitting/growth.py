@@ -126,15 +126,21 @@ def by_surface(
 def envelope(curves: pl.DataFrame, *, level: float = 0.9) -> MethodResult:
     """The run with the lowest loss at each compute, along all learning curves (approach 1).
 
-    curves: run, params, tokens, flops, loss. Each run that touches the envelope between the
-    smallest and the largest size counts once. Raises FitError when fewer than three do.
+    curves: run, params, tokens, flops, loss; points that have not all of these as positive, finite
+    numbers do not count. Each run that touches the envelope between the smallest and the largest
+    size counts once. Raises FitError when fewer than three do.
     """
+    import polars as pl
+
     needed = ("run", "params", "tokens", "flops", "loss")
     missing = [name for name in needed if name not in curves.columns]
     if missing:
         raise FitError(f"curves need the columns {', '.join(needed)}; {missing[0]} is missing.")
     runs = []
-    for group in curves.drop_nulls(list(needed)).sort("flops").partition_by("run"):
+    # NaN would be the lowest of all, and before the first step there is no logarithm of compute.
+    values = pl.col(needed[1:])
+    whole = pl.col("run").is_not_null() & pl.all_horizontal(values.is_finite() & (values > 0))
+    for group in curves.filter(whole).sort("flops").partition_by("run"):
         if len(group) >= 2:
             columns = (np.log(group[n].to_numpy()) for n in ("flops", "loss", "tokens", "params"))
             runs.append(tuple(columns))

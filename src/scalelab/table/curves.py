@@ -49,6 +49,9 @@ def read_curves(source: object, runs: pl.DataFrame | None = None) -> pl.DataFram
             cells, bad = numbers(raw[source], column)
             frame = frame.with_columns(cells.alias(source))
             faults.append(Fault(source, bad, raw[source], "expected a number"))
+            if column.name == "loss":
+                low = (cells <= 0).fill_null(value=False)
+                faults.append(Fault(source, low, raw[source], "loss must be positive."))
     if any(fault.mask.any() for fault in faults):
         raise TableError(describe(loaded.frame, faults) + "\nMend them, or leave the cells empty.")
     frame = frame.rename({source: name for name, source in mapping.items()})
