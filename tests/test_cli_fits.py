@@ -376,6 +376,12 @@ def test_isoflop_from_learning_curves(scalelab: Command) -> None:
     answer = answered(scalelab, "isoflop", "sweeps.csv", *words)
     assert answer["method"] == "envelope"
     assert answer["N_opt_exponent"]["value"] == pytest.approx(EXPONENT, abs=0.01)
+    table = pl.read_csv("sweeps.csv")
+    trunk = pl.Series("trunk", [f"n{i % 25}" for i in range(len(table))])
+    state = pl.Series("state", ["crashed" if name == "n9" else "finished" for name in trunk])
+    table.with_columns(trunk, state).write_csv("named.csv")
+    answer = answered(scalelab, "isoflop", "named.csv", *words)
+    assert "curves-left-out" in {warning["code"] for warning in answer["warnings"]}
 
 
 def test_isoflop_from_optima(scalelab: Command) -> None:

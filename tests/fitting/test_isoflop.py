@@ -349,6 +349,7 @@ def test_what_is_not_known_is_refused() -> None:
 # --- the envelope of learning curves ----------------------------------------------------------
 
 SIZES = np.geomspace(2e7, 2e10, 31)
+STATUS = {True: "running", False: "finished"}
 
 
 def curves(sizes: Array = SIZES, *, points: int = 120) -> pl.DataFrame:
@@ -382,6 +383,49 @@ def test_the_envelope_finds_the_planted_exponents() -> None:
         assert 6 * one.params.value * one.tokens == pytest.approx(one.flops, rel=0.01)
     ends = {SIZES[0], SIZES[-1]}
     assert not ends & {one.params.value for one in envelope.budgets if one.params is not None}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0])
+def test_points_without_a_possible_loss_are_no_part_of_the_envelope(value: float) -> None:
+    """NaN is the least of all to argmin: one curve that diverged moved the exponent by .05."""
+    these = curves()
+    late = (these["run"] == "n12") & (these["tokens"] > 1e10)
+    spoilt = these.with_columns(pl.when(late).then(value).otherwise("loss").alias("loss"))
+    found = isoflop(sweeps(), method="envelope", curves=spoilt)
+    assert found.default.N_opt_exponent.value == pytest.approx(A, abs=0.003)
+    assert {n.code: n.message for n in found.notices}["points-left-out"].startswith(
+        f"{int(late.sum())} points of 1 learning curves"
+    )
+    before = isoflop(sweeps(), method="envelope", curves=these.filter(~late))
+    assert found.methods["envelope"] == before.methods["envelope"]
+    assert not before.notices
+
+
+def test_a_curve_may_begin_before_the_first_step() -> None:
+    start = curves(points=1).with_columns(tokens=pl.lit(0.0), flops=pl.lit(0.0), loss=pl.lit(9.0))
+    found = isoflop(sweeps(), method="envelope", curves=pl.concat([start, curves()]))
+    assert found.default == isoflop(sweeps(), method="envelope", curves=curves()).default
+
+
+def test_only_the_curves_of_runs_that_count_make_the_envelope() -> None:
+    """By the id of a run or of its trunk; where the table names none of them, all do."""
+    these = curves()
+    best = these.with_columns(pl.when(run="n12").then(0.5 * pl.col("loss")).otherwise("loss"))
+    ids = pl.Series([f"n{i % 31}" for i in range(len(sweeps()))])
+    for wrong in ({"held_out": ids == "n12"}, {"status": (ids == "n12").replace_strict(STATUS)}):
+        for name in ("run", "trunk"):
+            own = {name: ids, **({} if name == "run" else {"run": "b" + ids}), **wrong}
+            found = isoflop(sweeps().with_columns(**own), method="envelope", curves=best)
+            assert (
+                found.default
+                == isoflop(
+                    sweeps(), method="envelope", curves=these.filter(pl.col("run") != "n12")
+                ).default
+            )
+            (notice,) = found.notices
+            assert str(notice).startswith("curves-left-out: 1 of 31 learning curves")
+    unnamed = sweeps().with_columns(run="row-" + pl.int_range(pl.len()).cast(pl.String))
+    assert not isoflop(unnamed, method="envelope", curves=these).notices
 
 
 def test_an_envelope_that_cannot_be_is_told_beside_the_others() -> None:

@@ -57,7 +57,7 @@ def isoflop(command: IsoFlop) -> int:
 
         curves = read_curves(command.curves, table.frame)
     found = find(
-        table.finished,
+        table.frame,  # which runs count is told there, to the curves too
         method=command.method,
         tolerance=command.tolerance,
         curves=curves,

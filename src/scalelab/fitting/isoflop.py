@@ -94,8 +94,8 @@ def isoflop(
     out count; runs whose compute differs by less than `tolerance` (relative) from their neighbour's
     share a budget. method: parabola, cubic,
     surface (Chinchilla's law through all runs), or envelope, which needs curves: a table with run,
-    params, tokens, flops and loss along training (Hoffmann et al. 2022, approach 1). level: of the
-    intervals.
+    params, tokens, flops and loss along training (Hoffmann et al. 2022, approach 1), where a curve
+    whose run or trunk the table names counts as its runs do. level: of the intervals.
 
     A budget whose lowest loss is at the smallest or the largest size has its minimum outside the
     sweep and is refused. Raises FitError when fewer than three budgets are left or for an unknown
@@ -114,6 +114,9 @@ def isoflop(
     for name in _COLUMNS:
         positive(runs, name)
     groups = group_budgets(runs, tolerance)
+    notices: list[Notice] = []
+    if curves is not None and "run" in curves.columns:
+        curves, notices = _counted(curves, table, runs)
     found: dict[str, MethodResult] = {}
     why: dict[str, str] = {}
     for name in known:
@@ -129,10 +132,52 @@ def isoflop(
             why[name] = str(error)
     if method not in found:
         raise FitError(why[method])
-    return IsoFlop(method, found, why, dict(conventions or {}), _notices(found[method], groups))
+    notices += _notices(found[method], groups)
+    return IsoFlop(method, found, why, dict(conventions or {}), tuple(notices))
 
 
-def _notices(result: MethodResult, groups: list[pl.DataFrame]) -> tuple[Notice, ...]:
+def _counted(
+    curves: pl.DataFrame, table: pl.DataFrame, runs: pl.DataFrame
+) -> tuple[pl.DataFrame, list[Notice]]:
+    """The curves of runs that count, or of all where the table names none of them."""
+    import polars as pl
+
+    notices = []
+    names = curves["run"].cast(pl.String)
+    if names.is_in(_ids(table)).any():
+        own = names.is_in(_ids(runs))
+        if left := names.filter(~own).n_unique():
+            notices.append(
+                Notice(
+                    "curves-left-out",
+                    f"{left} of {names.n_unique()} learning curves are of runs that do not count: "
+                    "held out, unfinished or not in the table.",
+                )
+            )
+        curves = curves.filter(own)
+    if "loss" in curves.columns:
+        loss = curves.select(pl.col("run").cast(pl.String), pl.col("loss").cast(pl.Float64))
+        wild = loss.filter(~(pl.col("loss").is_finite() & (pl.col("loss") > 0)))
+        if len(wild):
+            notices.append(
+                Notice(
+                    "points-left-out",
+                    f"{len(wild)} points of {wild['run'].n_unique()} learning curves have a loss "
+                    "that is no positive, finite number; the envelope is without them.",
+                )
+            )
+    return curves, notices
+
+
+def _ids(table: pl.DataFrame) -> list[str]:
+    """Of runs, and of the trunks that they branch off: curves may go by either."""
+    import polars as pl
+
+    named = [name for name in ("run", "trunk") if name in table.columns]
+    return [one for name in named for one in table[name].cast(pl.String).drop_nulls().unique()]
+
+
+def _notices(result: MethodResult, groups: list[pl.DataFrame]) -> list[Notice]:
     notices = []
     refused = [one for one in result.budgets if one.refused]
     if refused:
@@ -149,4 +194,4 @@ def _notices(result: MethodResult, groups: list[pl.DataFrame]) -> tuple[Notice, 
         notices.append(
             Notice("single-runs", f"{alone} budgets have one run; is the tolerance too small?")
         )
-    return tuple(notices)
+    return notices
