@@ -35,6 +35,7 @@ class Expression:
 def parse(text: str, columns: Collection[str], file: str) -> Expression:
     """Read ``COLUMN``, ``COLUMN*1e9``, ``ln(COLUMN)``, ``10^COLUMN`` and products of such.
 
+    Powers come before products: ``10^COLUMN*2`` is twice ``10^COLUMN``.
     A column of that very name comes first, so names with signs in them stay names. Raises
     TableError when it names no column.
     """
@@ -54,15 +55,16 @@ def _term(text: str, columns: Collection[str]) -> Expression | float | None:
         return Expression(text, text, lambda cells: cells(text))
     if re.fullmatch(r"[0-9.]+(e[-+]?[0-9]+)?", text, re.IGNORECASE):
         return float(text) if text.count(".") < 2 and text != "." else None
-    if match := _FUNCTION.fullmatch(text):
-        inside = _term((match[2] or match[4]).strip(), columns)
-        if isinstance(inside, Expression):
-            return _applied((match[1] or match[3]).lower(), inside)
+    # Signs inside brackets part no term from a term, so they need no count of brackets.
     for sign in reversed(list(re.finditer(r"[*/]", text))):
         left = _term(text[: sign.start()].strip(), columns)
         right = _term(text[sign.end() :].strip(), columns)
         if left is not None and right is not None:
             return _product(left, right, divide=sign[0] == "/")
+    if match := _FUNCTION.fullmatch(text):
+        inside = _term((match[2] or match[4]).strip(), columns)
+        if isinstance(inside, Expression):
+            return _applied((match[1] or match[3]).lower(), inside)
     return None
 
 
