@@ -233,6 +233,24 @@ def test_ambiguity_is_refused_and_settled_by_the_user() -> None:
     assert chosen.frame["N"].item() == 2e6  # kept under its own name
 
 
+@pytest.mark.parametrize("name", ["val_loss", "eval/loss", "Summary.test_loss", "final_val_loss"])
+def test_a_loss_beside_one_held_out_is_ambiguous(name: str) -> None:
+    """Who logs both means by loss that of training."""
+    table = {"N": [1e6, 2e6], "D": [1e7, 2e7], "loss": [3.0, 2.8], name: [3.2, 3.0]}
+    with pytest.raises(TableError, match=f"{name}, loss could each be loss") as caught:
+        read_runs(table)
+    assert f"--column loss={name}" in str(caught.value)
+    assert read_runs(table, columns={"loss": name}).frame["loss"].to_list() == [3.2, 3.0]
+    assert read_runs(table, columns={"loss": "loss"}).frame["loss"].to_list() == [3.0, 2.8]
+    assert read_runs({**table, name: [3.0, 2.8]}).mapping["loss"] == "loss"
+
+
+@pytest.mark.parametrize("name", ["train_loss", "loss.code", "lm_loss"])
+def test_a_loss_beside_another_is_the_loss(name: str) -> None:
+    table = {"N": [1e6, 2e6], "D": [1e7, 2e7], "loss": [3.0, 2.8], name: [3.2, 3.0]}
+    assert read_runs(table).mapping["loss"] == "loss"
+
+
 def test_two_names_with_the_same_values_are_not_ambiguous() -> None:
     table = read_runs({"N": [2e6], "params": [2e6], "D": [1e7], "loss": [3.0]})
     assert table.mapping["params"] == "params"

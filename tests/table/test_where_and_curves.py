@@ -183,9 +183,24 @@ def test_a_curve_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_schema_s_own_name_comes_before_others() -> None:
-    frame = read_curves({"val_loss": [9.0] * 4, "loss": [4.0, 3.5, 3.9, 3.2], "run": list("aabb")})
-    assert frame["loss"].to_list() == [4.0, 3.5, 3.9, 3.2]
-    assert frame["val_loss"].to_list() == [9.0] * 4
+    frame = read_curves(
+        {**CURVES, "tokens": [1e6, 2e6, 3e6, 4e6], "n_tokens": [1e6, 2e6, 3e6, 5e6]}
+    )
+    assert frame["tokens"].to_list() == [1e6, 2e6, 3e6, 4e6]
+    assert frame["n_tokens"].to_list() == [1e6, 2e6, 3e6, 5e6]
+
+
+def test_a_loss_beside_one_held_out_is_not_taken_unsaid() -> None:
+    """Along training the one called loss is mostly that of the training batch."""
+    own = CURVES["val_loss"]
+    with pytest.raises(TableError, match=r"val_loss, loss could each be loss .* Rename those"):
+        read_curves({**CURVES, "loss": [3.0] * 4})
+    assert read_curves({**CURVES, "loss": own})["loss"].to_list() == own
+    empty = read_curves({**CURVES, "loss": [None] * 4})
+    assert empty["loss"].to_list() == own
+    assert empty["source.loss"].null_count() == 4
+    with pytest.raises(TableError, match=r"n_tokens, tokens_seen could each be tokens"):
+        read_curves({**CURVES, "tokens_seen": [1.0] * 4})
 
 
 @pytest.mark.parametrize("value", ["0", "-0.5", "-inf"])

@@ -9,6 +9,7 @@ from scalelab.errors import TableError
 from scalelab.table import headers
 from scalelab.table.cells import numbers
 from scalelab.table.checks import Fault, describe
+from scalelab.table.names import fits, only
 from scalelab.table.raw import FILE, ROW
 from scalelab.table.schema import CURVE_COLUMNS, RUN_COLUMNS
 from scalelab.table.sources import load
@@ -35,7 +36,10 @@ def read_curves(source: object, runs: pl.DataFrame | None = None) -> pl.DataFram
         aliases = (*column.aliases, *known_as.get(column.name, ()))
         known = replace(column, aliases=aliases)
         found = [name for name in raw.columns if headers.names(name, known)]
-        if found:
+        filled = [name for name in found if fits(raw[name], column)] or found
+        if found and column.dtype != "str":
+            mapping[column.name] = only(raw, file, column, filled, choose=False)
+        elif found:
             mapping[column.name] = column.name if column.name in found else found[0]
     missing = [name for name in ("run", "loss") if name not in mapping]
     if missing:
@@ -54,7 +58,9 @@ def read_curves(source: object, runs: pl.DataFrame | None = None) -> pl.DataFram
                 faults.append(Fault(source, low, raw[source], "loss must be positive."))
     if any(fault.mask.any() for fault in faults):
         raise TableError(describe(loaded.frame, faults) + "\nMend them, or leave the cells empty.")
-    frame = frame.rename({source: name for name, source in mapping.items()})
+    taken = {source: name for name, source in mapping.items()}
+    beside = {n: f"source.{n}" for n in mapping if n in frame.columns and n not in taken}
+    frame = frame.rename(beside | taken)
     if "params" in mapping or runs is None:
         return frame
     keys = [name for name in ("run", "trunk") if name in runs.columns]

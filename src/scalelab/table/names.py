@@ -77,7 +77,7 @@ def match_columns(
             if (picked := _id(frame, candidates)) is not None:
                 mapping["run"] = Expression(picked, picked)
         elif candidates:
-            picked = _only(frame, file, column, candidates)
+            picked = only(frame, file, column, candidates)
             mapping[column.name] = Expression(picked, picked)
         elif scaled := _in_units(frame, file, free, column):
             mapping[column.name] = scaled
@@ -109,10 +109,11 @@ def _candidates(
     if not data_sets and column.name == "unique_tokens" and not found:
         found = [title for title in titles if not sets.isdisjoint(headers.forms(title))]
     # A column of words is not N, whatever its name (param_count = "kaplan").
-    return [title for title in found if _fits(frame[title], column)]
+    return [title for title in found if fits(frame[title], column)]
 
 
-def _fits(cells: pl.Series, column: Column) -> bool:
+def fits(cells: pl.Series, column: Column) -> bool:
+    """Whether cells can be those of a column: not empty, nor words where numbers belong."""
     import polars as pl
 
     filled = cells.drop_nulls()
@@ -128,17 +129,42 @@ def _fits(cells: pl.Series, column: Column) -> bool:
     return 2 * digits > len(filled)
 
 
-def _only(frame: pl.DataFrame, file: str, column: Column, candidates: list[str]) -> str:
+def only(
+    frame: pl.DataFrame,
+    file: str,
+    column: Column,
+    candidates: list[str],
+    *,
+    choose: bool = True,
+) -> str:
+    """The candidate that is the column, the schema's own name first.
+
+    choose: whether the user can say which one it is. Raises TableError when the values differ, and
+    no name says more than the others. Whoever writes the schema's own name means it, but for a
+    loss: in a log with val_loss, loss is mostly that of training.
+    """
     first = candidates[0]
-    if column.name in candidates:  # whoever writes the schema's own name means it
-        return column.name
+    if column.name in candidates:
+        first = column.name
+        apart = [name for name in candidates if column.name == "loss" and _held_out(name)]
+        candidates = [*apart, first]
     if all(frame[first].equals(frame[name], check_dtypes=False) for name in candidates):
         return first
+    way = "Rename those that are not."
+    if choose:
+        way = (
+            f"Say which: {option(column.name, candidates[0])}, or "
+            f"columns={{{column.name!r}: {candidates[0]!r}}} in Python."
+        )
     raise TableError(
         f"{file}: {listed(candidates)} could each be {column.name} ({column.meaning}) and differ. "
-        f"Say which: {option(column.name, candidates[0])}, or "
-        f"columns={{{column.name!r}: {candidates[0]!r}}} in Python."
+        + way
     )
+
+
+def _held_out(title: str) -> bool:
+    """Whether a name of a loss says that it is one on text held out."""
+    return any(re.search("val|test|held|dev", form) for form in headers.forms(title))
 
 
 def _id(frame: pl.DataFrame, candidates: list[str]) -> str | None:
@@ -166,11 +192,11 @@ def _in_units(
     found = []
     for title in titles:
         by = headers.factor(title, column)
-        if by is not None and _fits(frame[title], column):
+        if by is not None and fits(frame[title], column):
             found.append((title, by))
     if not found:
         return None
-    _only(frame, file, column, [title for title, _ in found])
+    only(frame, file, column, [title for title, _ in found])
     title, by = found[0]
     return parse(f"{title}*{by:g}", [title], file)
 
@@ -245,7 +271,7 @@ def _like(frame: pl.DataFrame, titles: list[str], name: str) -> list[str]:
     """Columns of numbers whose titles sound like what is missing, held-out losses first."""
     column = next(column for column in RUN_COLUMNS if column.name == name)
     found = [t for t in titles if any(word in t.lower() for word in _LIKE[name])]
-    return sorted((t for t in found if _fits(frame[t], column)), key=lambda t: "train" in t.lower())
+    return sorted((t for t in found if fits(frame[t], column)), key=lambda t: "train" in t.lower())
 
 
 def _schema_names() -> str:
