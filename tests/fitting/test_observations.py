@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +12,7 @@ from ladders import alone, ladder
 from scalelab.errors import FitError
 from scalelab.fitting.observations import observe, select
 from scalelab.fitting.schedules import schedule_columns
-from scalelab.laws import LAWS
+from scalelab.laws import LAWS, Array, get_law
 
 CHINCHILLA = LAWS["chinchilla"]
 
@@ -81,6 +83,24 @@ def test_what_is_fitted_are_logarithms_in_the_order_of_the_inputs() -> None:
 
 
 # --- inputs as they are -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        (np.linspace(1e9, 5e9, 2001), range(200, 323)),
+        (np.repeat([1e9, 2e9, 4e9], 5) * np.tile([0.998, 0.999, 1.0, 1.001, 1.002], 3), [3]),
+        (np.geomspace(1e9, 2e9, 15), [15]),
+    ],
+)
+def test_levels_are_no_chain_of_neighbours(values: Array, levels: Sequence[int]) -> None:
+    """2,001 values .2% apart and less were one level; ln 5 / ln 1.005 is 322."""
+    ids = [f"r{i}" for i in range(len(values))]
+    table = pl.DataFrame({"run": ids, "tokens": values, "loss": 2.0 + 400 / values**0.28})
+    observed = observe(get_law("power", "tokens"), table.sample(fraction=1, shuffle=True, seed=0))
+    *ends, found = observed.ranges["tokens"]
+    assert ends == [values.min(), values.max()]
+    assert found in levels
 
 
 def annealed() -> pl.DataFrame:

@@ -160,9 +160,15 @@ def _ignored(law: Law, kept: pl.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def _levels(column: pl.Series) -> int:
-    """How many values there are, those within half a percent of their neighbour being one."""
-    values = np.unique(column.cast(float).to_numpy())
-    return 1 + int((np.diff(values) > _ALIKE * np.abs(values[:-1])).sum())
+    """How many values there are, those within half a percent of the lowest of them being one.
+
+    Not of their neighbour, or a fine grid would be one value however far it reaches.
+    """
+    levels, lowest = 0, 0.0
+    for value in np.unique(column.cast(float).to_numpy()).tolist():
+        if not levels or value > lowest + _ALIKE * abs(lowest):
+            levels, lowest = levels + 1, value
+    return levels
 
 
 def _values(column: pl.Series, raw: bool) -> Array:
