@@ -221,6 +221,27 @@ def test_the_tolerance_is_relative_to_the_neighbour(
     assert sum(len(group) for group in found) == len(table)
 
 
+@pytest.mark.parametrize("tolerance", [0.01, 0.05, 0.3])
+def test_scattered_runs_are_no_chain_of_neighbours(tolerance: float) -> None:
+    """Chained, 400 runs made a budget of 3.7 times its least compute, and no word was said."""
+    generator = np.random.default_rng(0)
+    C, N = (np.exp(generator.uniform(*np.log(ends), 400)) for ends in ((1e18, 1e21), (1e7, 1e10)))
+    D = C / 6 / N
+    table = pl.DataFrame({"params": N, "tokens": D, "flops": C, "loss": loss(N, D)})
+    groups = group_budgets(table, tolerance)
+    assert sum(map(len, groups)) == 400
+    for group in groups:
+        compute = group["flops"].to_numpy()
+        assert compute[-1] / compute[0] <= (1 + tolerance) ** 2 * (1 + 1e-9)
+        assert (compute[1:] / compute[:-1] <= (1 + tolerance) * (1 + 1e-9)).all()
+    found = isoflop(table, method="surface", tolerance=tolerance)
+    assert "no-gaps" in {notice.code for notice in found.notices}
+
+
+def test_sweeps_with_gaps_between_them_are_not_doubted() -> None:
+    assert not isoflop(sweeps(jitter=0.04)).notices
+
+
 def test_a_tolerance_that_is_none_is_refused() -> None:
     for tolerance in (-0.1, float("nan")):
         with pytest.raises(FitError, match="relative difference"):

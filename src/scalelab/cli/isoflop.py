@@ -16,7 +16,7 @@ class IsoFlop(TableOptions):
     method: Literal["cubic", "parabola", "surface", "envelope"] = "cubic"
     """Whose numbers stand first; the others stand beside them."""
     tolerance: float = 0.05
-    """Runs whose compute differs by less (relative) share a budget."""
+    """Runs whose compute is that near (relative) to their budget's middle share it."""
     curves: str | None = None
     """A table of learning curves (run, params, tokens, flops, loss), for the envelope."""
     optima: bool = False

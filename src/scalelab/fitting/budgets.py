@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scalelab.errors import FitError
 from scalelab.fitting.result import Estimate
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 TOLERANCE = 0.05
+_SAME = 1e-12  # of logarithms: rounding
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,18 @@ class BudgetOptimum:
 
 
 def group_budgets(table: pl.DataFrame, tolerance: float = TOLERANCE) -> list[pl.DataFrame]:
-    """Runs of one budget each, cheapest first; raises FitError when no two share one."""
+    """Runs of one budget each, cheapest first; raises FitError when no two share one.
+
+    Neighbours differ by `tolerance` or less, and the dearest of a budget costs at most
+    (1 + tolerance)^2 times the cheapest: both are that near to its middle.
+    """
     if not tolerance >= 0:
         raise FitError(f"tolerance is {tolerance}; it is a relative difference such as .05.")
     if table.is_empty():
         raise FitError("the table has no run that may be used; an isoFLOP sweep needs several.")
     ordered = table.sort("flops", "params")
     logs = np.log(ordered["flops"].to_numpy())
-    starts = np.concatenate([[True], np.diff(logs) > np.log1p(tolerance) + 1e-12])
-    number = np.cumsum(starts) - 1
+    number = _numbers(logs, np.log1p(tolerance) + _SAME)
     groups = [ordered.filter(number == i) for i in range(number[-1] + 1)]
     if max(len(group) for group in groups) < 2:
         raise FitError(
@@ -58,6 +65,24 @@ def group_budgets(table: pl.DataFrame, tolerance: float = TOLERANCE) -> list[pl.
             "not isoFLOP sweeps. Raise the tolerance, or fit a law to the whole surface."
         )
     return groups
+
+
+def _numbers(logs: Array, reach: float) -> NDArray[np.intp]:
+    """Of each run its budget's number, from 0; logs: of compute, ascending."""
+    numbers = np.zeros(len(logs), dtype=np.intp)
+    lowest = logs[0]
+    for i in range(1, len(logs)):
+        begins = logs[i] - logs[i - 1] > reach or logs[i] - lowest > 2 * reach
+        numbers[i] = numbers[i - 1] + begins
+        lowest = logs[i] if begins else lowest
+    return numbers
+
+
+def cut_through(groups: Sequence[pl.DataFrame], tolerance: float = TOLERANCE) -> int:
+    """How many budgets are parted from the one below only by the width that one may have."""
+    ends = [(float(group["flops"].min()), float(group["flops"].max())) for group in groups]  # type: ignore[arg-type]
+    reach = np.log1p(tolerance) + _SAME
+    return sum(np.log(low / high) <= reach for (_, high), (low, _) in pairwise(ends))
 
 
 def budget_of(group: pl.DataFrame) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import FitError, Notice
-from scalelab.fitting.budgets import TOLERANCE, group_budgets, positive
+from scalelab.fitting.budgets import TOLERANCE, cut_through, group_budgets, positive
 from scalelab.fitting.growth import MethodResult, by_polynomial, by_surface, envelope
 from scalelab.fitting.minima import POLYNOMIALS
 from scalelab.fitting.observations import select
@@ -91,11 +91,11 @@ def isoflop(
     """The best size at each budget, by every method, and how it grows with compute.
 
     table: runs with params, tokens, flops and loss, of which those that finished and are not held
-    out count; runs whose compute differs by less than `tolerance` (relative) from their neighbour's
-    share a budget. method: parabola, cubic,
-    surface (Chinchilla's law through all runs), or envelope, which needs curves: a table with run,
-    params, tokens, flops and loss along training (Hoffmann et al. 2022, approach 1), where a curve
-    whose run or trunk the table names counts as its runs do. level: of the intervals.
+    out count. tolerance: how far (relative) compute may be from the neighbour's, and from the
+    middle of a budget. method: parabola, cubic, surface (Chinchilla's law through all runs), or
+    envelope, which needs curves: a table with run, params, tokens, flops and loss along training
+    (Hoffmann et al. 2022, approach 1), where a curve whose run or trunk the table names counts as
+    its runs do. level: of the intervals.
 
     A budget whose lowest loss is at the smallest or the largest size has its minimum outside the
     sweep and is refused. Raises FitError when fewer than three budgets are left or for an unknown
@@ -132,7 +132,7 @@ def isoflop(
             why[name] = str(error)
     if method not in found:
         raise FitError(why[method])
-    notices += _notices(found[method], groups)
+    notices += _notices(found[method], groups, tolerance)
     return IsoFlop(method, found, why, dict(conventions or {}), tuple(notices))
 
 
@@ -177,7 +177,7 @@ def _ids(table: pl.DataFrame) -> list[str]:
     return [one for name in named for one in table[name].cast(pl.String).drop_nulls().unique()]
 
 
-def _notices(result: MethodResult, groups: list[pl.DataFrame]) -> list[Notice]:
+def _notices(result: MethodResult, groups: list[pl.DataFrame], tolerance: float) -> list[Notice]:
     notices = []
     refused = [one for one in result.budgets if one.refused]
     if refused:
@@ -187,6 +187,15 @@ def _notices(result: MethodResult, groups: list[pl.DataFrame]) -> list[Notice]:
                 "budget-refused",
                 f"{len(refused)} of {len(groups)} budgets give no optimum ({shown}). Add sizes "
                 "beyond that end.",
+            )
+        )
+    if cut := cut_through(groups, tolerance):
+        notices.append(
+            Notice(
+                "no-gaps",
+                f"{cut} of {len(groups)} budgets begin within {tolerance:.0%} of the one below: "
+                "compute runs on without a gap, so these are cuts through scattered runs and no "
+                "sweeps. Believe the surface, or give a tolerance that fits your sweeps.",
             )
         )
     alone = sum(len(group) == 1 for group in groups)
