@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -88,6 +90,19 @@ def test_decimal_commas_are_told() -> None:
 def test_grouping_never_changes_a_number(value: float, mark: str) -> None:
     text = f"{round(value):,}".replace(",", mark)
     assert read(text, "params", commas=mark == ".") == round(value)
+
+
+@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["1M", "2,000,000", "x"])])
+def test_categories_are_the_words_that_they_stand_for(tmp_path: Path, kind: pl.DataType) -> None:
+    cells = pl.Series("N", ["1M", "2,000,000", "1M"]).cast(kind)
+    rest = {"D": [2e7, 2e7, 4e7], "loss": [3.5, 3.2, 3.0]}
+    frame = pl.DataFrame({"N": cells, **rest, "mode": cells})
+    frame.write_parquet(tmp_path / "runs.parquet")
+    for source in (frame, tmp_path / "runs.parquet"):
+        found = read_runs(source, where={"mode": "1M"}).frame
+        assert found["params"].to_list() == [1e6, 1e6]
+    with pytest.raises(TableError, match="row 2, column N is 'x'"):
+        read_runs(frame.with_columns(N=pl.Series(["1M", "x", "1M"]).cast(kind)))
 
 
 def test_an_optional_column_of_words_is_left_as_it_came() -> None:

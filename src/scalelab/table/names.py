@@ -123,9 +123,9 @@ def fits(cells: pl.Series, column: Column) -> bool:
         return not cells.dtype.is_nested() and cells.dtype != pl.Object
     if column.dtype == "bool" or cells.dtype.is_numeric():
         return True
-    if cells.dtype not in (pl.String, pl.Categorical, pl.Enum):
+    if cells.dtype != pl.String:
         return False
-    digits = filled.cast(pl.String).str.contains(r"^\s*[-+]?[0-9.]|^\s*(?i:[-+]?inf|nan)").sum()
+    digits = filled.str.contains(r"^\s*[-+]?[0-9.]|^\s*(?i:[-+]?inf|nan)").sum()
     return 2 * digits > len(filled)
 
 

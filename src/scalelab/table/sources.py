@@ -11,7 +11,7 @@ from scalelab.table.delimited import read_delimited
 from scalelab.table.documents import flat, read_json, read_lines
 from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
-from scalelab.table.raw import Raw, numbered
+from scalelab.table.raw import FILE, Raw, numbered
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +35,7 @@ def load(source: object, *, curve: bool = False) -> Raw:
         raw = Raw("the table", numbered("the table", _from_object(source)))
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
-    return Raw(raw.name, _flattened(raw.frame), raw.broken, raw.notices)
+    return Raw(raw.name, _spelt(_flattened(raw.frame)), raw.broken, raw.notices)
 
 
 def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
@@ -74,6 +74,14 @@ def _from_lines(name: str, text: str) -> Raw:
         rows, broken = read_lines(name, text)
     frame = numbered(name, _from_object(rows, name))
     return Raw(name, frame, {(name, row): why for row, why in broken.items()})
+
+
+def _spelt(frame: pl.DataFrame) -> pl.DataFrame:
+    """Categories as the words that they stand for, which may be numbers such as 1M."""
+    import polars as pl
+
+    coded = [n for n, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
+    return frame.with_columns(pl.col([name for name in coded if name != FILE]).cast(pl.String))
 
 
 def _flattened(frame: pl.DataFrame) -> pl.DataFrame:
