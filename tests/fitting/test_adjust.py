@@ -76,3 +76,20 @@ def test_replicates_count_by_their_mean() -> None:
     table = swept()
     noisy = pl.concat([table.with_columns(pl.col("loss") + e) for e in (0.01, -0.01)])
     np.testing.assert_allclose(sweep_optima(noisy)["lr"], sweep_optima(table)["lr"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), 0.0, -1.0])
+@pytest.mark.parametrize("column", ["lr", "loss"])
+def test_a_sweep_of_what_is_no_positive_number_is_refused(column: str, value: float | None) -> None:
+    here = pl.int_range(pl.len()) == 3
+    spoilt = swept().with_columns(pl.when(here).then(value).otherwise(column).alias(column))
+    with pytest.raises(FitError, match=f"{column} has values .* in 1 of 42 runs"):
+        sweep_optima(spoilt)
+    # What did not finish may have any.
+    status = pl.when(here).then(pl.lit("diverged")).otherwise(pl.lit("finished"))
+    assert len(sweep_optima(spoilt.with_columns(status=status))) == 6
+
+
+def test_runs_held_out_are_no_part_of_a_sweep() -> None:
+    found = sweep_optima(swept().with_columns(held_out=pl.col("params") == 1.6e8))
+    assert sorted(set(found["params"])) == [1e7, 4e7]

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalelab.errors import FitError
+from scalelab.fitting.budgets import positive
+from scalelab.fitting.observations import select
 from scalelab.laws import get_law
 
 if TYPE_CHECKING:
@@ -58,15 +60,19 @@ def sweep_optima(
     Runs with equal values of `by` are one sweep. In each, a parabola in ln(column) through the
     lowest loss and its neighbours on both sides gives the optimum; sweeps whose lowest loss is at
     an end, or of fewer than three values, are left out. Replicates of a value count by their mean.
+    Only runs that finished and are not held out count.
 
     Returns by, column, loss (at the optimum) and runs (of the sweep). Raises FitError when no sweep
-    has an optimum inside.
+    has an optimum inside, and where the column or a loss is no positive number.
     """
     import polars as pl
 
     needed = (*by, column, "loss")
     if missing := [name for name in needed if name not in table.columns]:
         raise FitError(f"a sweep needs the columns {', '.join(needed)}; {missing[0]} is missing.")
+    table, _ = select(table)
+    for name in (column, "loss"):
+        positive(table, name)
     found = []
     for keys, group in table.group_by(list(by), maintain_order=True):
         means = group.group_by(column).agg(pl.col("loss").mean()).sort(column)

@@ -97,6 +97,9 @@ def positive(table: pl.DataFrame, name: str) -> Array:
     if name not in table.columns:
         raise FitError(f"there is no column {name!r}; the table has {', '.join(table.columns)}.")
     values = table[name].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
-    if not (np.isfinite(values) & (values > 0)).all():
-        raise FitError(f"{name} has values that are not positive numbers.")
+    bad = ~(np.isfinite(values) & (values > 0))
+    if bad.any():
+        raise FitError(
+            f"{name} has values that are not positive numbers, in {bad.sum()} of {len(bad)} runs."
+        )
     return np.asarray(values)
