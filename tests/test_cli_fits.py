@@ -255,7 +255,7 @@ def test_a_fit_is_written_and_read_back(scalelab: Command) -> None:
 def test_the_same_runs_under_every_way_to_count(scalelab: Command) -> None:
     answer = answered(scalelab, "fit", "shapes.csv", *QUICK, "--conventions")
     fits = answer["conventions"]
-    assert list(fits) == ["matrices", "non-embedding", "with-output", "total"]
+    assert list(fits) == ["matrices", "with-norms", "with-output", "total"]
     exponents = [one["derived"]["N_opt_exponent"]["value"] for one in fits.values()]
     # The runs obey the law in the matrices alone, and every other way to count bends it.
     assert exponents[0] == pytest.approx(EXPONENT, abs=0.02)

@@ -26,6 +26,9 @@ def shapes(*, tied: bool = True) -> list[TransformerShape]:
     return [TransformerShape(*row, tied=tied, positions="learned", bias=True) for row in SHAPES]
 
 
+COUNTS = [count_parameters(one) for one in shapes()]
+
+
 def by_shape() -> RunTable:
     columns = {name: [row[i] for row in SHAPES] for i, name in enumerate(NAMES)}
     return read_runs({**columns, "N": GIVEN, "D": TOKENS, "loss": [3.0, 2.9, 2.0]})
@@ -52,7 +55,7 @@ def by_hand(name: str) -> list[float]:
         found.append(
             {
                 "matrices": matrices,
-                "non-embedding": matrices + norms + biases,
+                "with-norms": matrices + norms + biases,
                 "with-output": matrices + norms + biases + vocabulary * d,
                 "total": matrices + norms + biases + (vocabulary + context) * d,
             }[name]
@@ -68,6 +71,14 @@ def test_from_shapes_every_convention_is_that_of_counting_by_hand(name: str) -> 
     counted = recount(by_shape(), name).frame
     assert counted["params"].to_list() == by_hand(name)
     assert counted["params"].dtype == pl.Float64
+
+
+def test_non_embedding_is_the_n_of_scalelab_s_own_runs() -> None:
+    """One name, one number: neither norms nor biases, wherever the name stands."""
+    for table in (by_shape(), by_parts(tied=True, shape=True), by_parts(tied=False, bias=False)):
+        counted = recount(table, "non-embedding")
+        assert counted.frame["params"].to_list() == [one.non_embedding for one in COUNTS]
+        assert counted.conventions["params"].startswith("matrices: non-embedding, the matrices")
 
 
 def test_gpt_2_has_124_million_parameters_in_all() -> None:
@@ -118,7 +129,7 @@ def test_a_tied_output_layer_of_unknown_size_is_not_taken_for_none() -> None:
     table = by_parts(tied=True)
     with pytest.raises(TableError, match=r"output layer is tied .* needs vocabulary and d_model"):
         recount(table, "with-output")
-    assert available(table.frame) == ("matrices", "non-embedding", "total")
+    assert available(table.frame) == ("matrices", "with-norms", "total")
     untied = by_parts(tied=False)
     assert available(untied.frame) == PARAMS
     assert recount(untied, "with-output").frame["params"].to_list() == by_hand("with-output")
@@ -233,7 +244,7 @@ def test_how_n_and_c_were_counted_is_told_in_words() -> None:
     counted = recount(table, "total", "exact").conventions
     assert counted == {"params": "total: every parameter", "flops": "exact"}
     assert recount(table, "with-output").conventions == {
-        "params": "with-output: non-embedding and the output layer (Porian et al. 2024)",
+        "params": "with-output: with-norms and the output layer (Porian et al. 2024)",
         "flops": "derived, 6ND",
     }
     given = read_runs({"Model Size": [1e6], "C": [6e15], "loss": [3.0]})
@@ -263,7 +274,9 @@ def test_all_ways_are_available_where_shapes_or_parts_are() -> None:
 
 
 def test_unknown_conventions_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(TableError, match="matrices, non-embedding, with-output, total, not 'all'"):
+    with pytest.raises(
+        TableError, match="with-norms, with-output, total, non-embedding, not 'all'"
+    ):
         recount(by_shape(), "all")
     with pytest.raises(TableError, match="6N, kaplan, chinchilla, exact, not '6ND'"):
         recount(by_shape(), flops="6ND")

@@ -34,8 +34,8 @@ class TableOptions:
     last: bool = False
     """Of rows along one run's training (the same id), take the last one that has a loss."""
     params: str | None = None
-    """Count N anew: non-embedding, matrices, with-output or total (needs the table's parameters by
-    part, or its shapes)."""
+    """Count N anew: matrices (also called non-embedding), with-norms, with-output or total (needs
+    the table's parameters by part, or its shapes)."""
     flops: str | None = None
     """Count C anew: 6N, kaplan, chinchilla or exact (the last three need shapes)."""
     json: bool = False

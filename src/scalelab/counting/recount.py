@@ -26,13 +26,15 @@ _PARTS = (*_MATRICES, "params_norm", "params_bias")
 _OPTIONAL = {"params_recurrent", "params_bias"}
 """Counted where a table tells them."""
 _RULES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "matrices": (_MATRICES, "the matrices of the layers alone"),
-    "non-embedding": (_PARTS, "all but embeddings and output layer (Kaplan et al. 2020)"),
-    "with-output": ((*_PARTS, "output"), "non-embedding and the output layer (Porian et al. 2024)"),
+    "matrices": (_MATRICES, "non-embedding, the matrices of the layers (Kaplan et al. 2020)"),
+    "with-norms": (_PARTS, "the matrices, norms and biases"),
+    "with-output": ((*_PARTS, "output"), "with-norms and the output layer (Porian et al. 2024)"),
     "total": ((*_PARTS, "params_output", "params_embedding"), "every parameter"),
 }
 PARAMS = tuple(_RULES)
 """Ways to count N."""
+_ALSO = {"non-embedding": "matrices"}
+"""The N of scalelab's own runs, by the name that it has in papers: no way of its own."""
 _SHAPE = ("n_layer", "d_model", "n_head", "d_ff", "context", "vocabulary")
 _RECURRENT = ("n_layer", "d_model", "context", "vocabulary")
 """What a row of family lstm or gru must tell."""
@@ -53,11 +55,13 @@ def available(frame: pl.DataFrame) -> tuple[str, ...]:
 def recount(table: RunTable, params: str | None = None, flops: str | None = None) -> RunTable:
     """The table with N, C or both counted anew.
 
-    params: one of PARAMS. flops: 6N (6 N D with N as it then stands), or kaplan, chinchilla, exact
-    (see `scalelab.counting`), which need shapes. Raises TableError where the table does not tell.
+    params: one of PARAMS, or non-embedding, which is matrices. flops: 6N (6 N D with N as it then
+    stands), or kaplan, chinchilla, exact (see `scalelab.counting`), which need shapes. Raises
+    TableError where the table does not tell.
     """
     frame, counted = table.frame, dict(table.counted)
     if params is not None:
+        params = _ALSO.get(params, params)
         frame = frame.with_columns(_params(frame, params).alias("params"))
         counted["params"] = f"{params}: {_RULES[params][1]}"
     if flops is not None:
@@ -68,7 +72,7 @@ def recount(table: RunTable, params: str | None = None, flops: str | None = None
 
 def _params(frame: pl.DataFrame, name: str) -> pl.Series:
     if name not in _RULES:
-        raise TableError(f"N is counted as one of {', '.join(PARAMS)}, not {name!r}.")
+        raise TableError(f"N is counted as one of {', '.join((*PARAMS, *_ALSO))}, not {name!r}.")
     frame = _with_parts(frame)
     total = None
     for part in _RULES[name][0]:
