@@ -292,6 +292,20 @@ def test_runs_that_did_not_finish_need_no_loss() -> None:
         read_runs({**GOOD, "status": ["finished", "paused", "finished"]})
 
 
+def test_an_empty_status_is_taken_for_finished_and_told(tmp_path: Path) -> None:
+    states = ["finished", None, None]
+    path = tmp_path / "runs.csv"
+    pl.DataFrame({**GOOD, "state": states}).write_csv(path)
+    for source in ({**GOOD, "state": states}, path):
+        table = read_runs(source)
+        assert table.finished.height == 3
+        assert "empty-status: 2 rows have an empty state" in table.summary()
+    told = {notice.code for notice in read_runs({**GOOD, "state": ["finished"] * 3}).notices}
+    assert "empty-status" not in told
+    broken = {**GOOD, "state": ["finished", "paused", None]}
+    assert "empty-status: 1 rows" in read_runs(broken, drop_bad=True).summary()
+
+
 def test_tokenizers_do_not_mix_unsaid() -> None:
     table = read_runs({**GOOD, "tokenizer": ["bytes", "bpe:1024", "bytes"]})
     assert "mixed-tokenizers" in {notice.code for notice in table.notices}

@@ -129,6 +129,8 @@ def read_runs(
     if faults:
         frame, cells, dropped = _without(frame, cells, faults, file, drop_bad=drop_bad)
         notices.append(dropped)
+    if "status" in mapping:
+        notices += _unsaid(cells, mapping["status"].column)
     frame = _finite(frame, taken)
     frame, derived = _completed(frame, convention)
     given = {name: taken.get(name, f"{name} (derived)") for name in REQUIRED if name in frame}
@@ -249,6 +251,19 @@ def _named(frame: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
     if "status" not in frame.columns:
         return frame.with_columns(pl.lit("finished").alias("status"))
     return frame.with_columns(pl.col("status").fill_null("finished"))
+
+
+def _unsaid(cells: pl.DataFrame, column: str) -> list[Notice]:
+    """Rows whose status is an empty cell, which may be that of a run still going."""
+    if not (empty := cells[column].null_count()):
+        return []
+    return [
+        Notice(
+            "empty-status",
+            f"{empty} rows have an empty {column} and are taken for finished; write running or "
+            "failed where they are not.",
+        )
+    ]
 
 
 def _completed(frame: pl.DataFrame, convention: str) -> tuple[pl.DataFrame, list[Notice]]:
