@@ -64,6 +64,14 @@ def test_every_command_of_the_guides_is_understood(command: str) -> None:
     tyro.cli(cli.Command, args=words, config=(tyro.conf.FlagCreatePairsOff,))  # type: ignore[call-overload]
 
 
+def test_every_notice_of_tables_and_fits_stands_in_the_guide() -> None:
+    guide = (ROOT / "docs" / "fit.md").read_text(encoding="utf-8")
+    for part in ("table", "fitting"):
+        for module in (ROOT / "src" / "scalelab" / part).glob("*.py"):
+            for code in re.findall(r'Notice\(\s*"([a-z-]+)"', module.read_text(encoding="utf-8")):
+                assert f"`{code}`" in guide, f"{module.name}: {code}"
+
+
 def test_there_are_commands_in_the_guides() -> None:
     assert len(commands()) >= 5
 
