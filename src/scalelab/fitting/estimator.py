@@ -266,22 +266,22 @@ def _noise(observed: Observations, estimator: Estimator, theta: Array) -> Compon
     low, high = observed.law.bounds
     free = (theta > low) & (theta < high)
     # Runs count in the noise as much as they count in the fit.
-    importance = _importance(observed)
+    counts = importance(observed)
     spread = _spread(observed, estimator)
     residual = (observed.target - log_loss[0]) / spread
     if estimator.name == "huber":
-        residual = without_outliers(residual, importance, int(free.sum()))
-    felt = np.sqrt(importance)
+        residual = without_outliers(residual, counts, int(free.sum()))
+    felt = np.sqrt(counts)
     return estimate_components(
         residual * felt,
         jacobian[0][free] * (felt / spread),
         observed.clusters,
-        effective(importance),
+        effective(counts),
     )
 
 
-def _importance(observed: Observations) -> Array:
-    """How much each run counts, (n,); standard deviations say how exact it is, and it counts."""
+def importance(observed: Observations) -> Array:
+    """How much each run counts, (n,); standard deviations say how exact runs are, not that."""
     return observed.weights if observed.std is None else np.ones(len(observed.target))
 
 
@@ -293,7 +293,7 @@ def effective(weights: Array) -> float:
 def effective_clusters(observed: Observations) -> float:
     """How many clusters there are in effect, each counted by the mean weight of its runs."""
     sizes = np.bincount(observed.clusters)
-    return effective(np.bincount(observed.clusters, _importance(observed)) / sizes)
+    return effective(np.bincount(observed.clusters, importance(observed)) / sizes)
 
 
 def without_outliers(residual: Array, weights: Array, parameters: int) -> Array:
