@@ -168,7 +168,7 @@ def _answer(
             f"{place}{len(below)} runs are too few for {len(law.parameters)} parameters, or have "
             f"fewer than {_LEVELS} values of {' or '.join(law.inputs)}"
         )
-    asked = {name: above[name].to_numpy() for name in law.inputs}
+    asked: dict[str, Any] = {name: above[name].to_list() for name in law.inputs}
     measured = above[law.response].to_numpy()
     inside: Array = np.empty(0)
     try:
@@ -280,7 +280,7 @@ def _inside(runs: pl.DataFrame, candidate: Candidate, clusters: str) -> tuple[fl
         rest, out = runs.filter(runs[by] != level), runs.filter(runs[by] == level)
         if not _enough(law, rest):
             return aicc, float("nan")
-        asked = {name: out[name].to_numpy() for name in law.inputs}
+        asked = {name: out[name].to_list() for name in law.inputs}
         try:
             told = _point(candidate, rest, clusters, asked)
         except FitError:
@@ -316,7 +316,7 @@ def _optimum(
 
 
 def _point(
-    candidate: Candidate, below: pl.DataFrame, clusters: str, asked: Mapping[str, Array]
+    candidate: Candidate, below: pl.DataFrame, clusters: str, asked: Mapping[str, Any]
 ) -> Array:
     """Predicted log losses."""
     _, _, best = _optimum(candidate, below, clusters)
