@@ -240,3 +240,15 @@ def test_a_law_in_compute_alone_is_saved_with_its_reach(tmp_path: Path) -> None:
     assert (loaded.reach.flops, loaded.reach.error) == (told.reach.flops, told.reach.error)
     one, two = (f.predict(flops=1e24) for f in (told, loaded))
     assert (one.low, one.high) == (two.low, two.high)
+
+
+@pytest.mark.parametrize("column", ["tokens", "params"])
+def test_a_law_that_does_not_know_compute_claims_no_reach(column: str) -> None:
+    best = runs().filter(pl.col("flops").rank("dense") % 3 > 0)
+    model = fit(get_law("power", column), best, draws=100)
+    told = checked(model, best)
+    assert told.backtest
+    assert told.reach is None
+    assert "beyond" not in told.summary()
+    known = checked(fit("chinchilla", best, draws=100), best)
+    assert "intervals add" in known.summary()

@@ -72,8 +72,9 @@ class Prediction:
 class Reach:
     """How a law's error grew beyond its runs, measured by its back-test.
 
-    flops: largest compute fitted. per_nd: C over N D of the runs. error: standard deviation of the
-    log loss at `RATIO` times that compute; it grows with the logarithm of the factor.
+    flops: largest compute fitted. per_nd: C over N D of the runs, nan for a law that has C among
+    its inputs. error: standard deviation of the log loss at `RATIO` times that compute; it grows
+    with the logarithm of the factor.
     """
 
     flops: float
@@ -241,7 +242,7 @@ class Fit:
         named = dict(zip(self.law.inputs, logs, strict=True))
         if "flops" in named:
             return np.exp(named["flops"])
-        if self.reach is None or not {"params", "tokens"} <= set(named):
+        if self.reach is None or not tells_compute(self.law):
             return None
         return np.asarray(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
 
@@ -325,6 +326,11 @@ class Fit:
         from scalelab.fitting.store import load
 
         return load(Path(path), law)
+
+
+def tells_compute(law: Law) -> bool:
+    """Whether the law's inputs say how much compute a run took."""
+    return "flops" in law.inputs or {"params", "tokens"} <= set(law.inputs)
 
 
 def estimate(value: float, draws: Array, level: float) -> Estimate:
