@@ -119,7 +119,7 @@ def choose_estimator(
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best fit found: coordinates of the centred data (p,), with how it was found.
+    """The best fit found: coordinates (p,), with how it was found.
 
     value: of the objective. starts, agreeing: how many starts there were, how many ended at this
     value. converged: whether the best of them came to rest. noise: posterior of between and within.

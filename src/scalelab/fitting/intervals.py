@@ -52,7 +52,7 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws of the coordinates (k, p) of the centred data, and of between and within (k, 2)."""
+    """Draws of the coordinates (k, p), and of between and within (k, 2)."""
 
     theta: Array
     noise: Array
