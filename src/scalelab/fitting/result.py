@@ -315,7 +315,11 @@ class Fit:
         }
 
     def save(self, path: Path | str) -> Path:
-        """Write the fit as JSON, exactly: `load` gives the same bits."""
+        """Write the fit as JSON, exactly: `load` gives the same bits.
+
+        Of a formula's parameters the grids that a search starts from are not written, for they may
+        be functions: to fit the loaded law to other runs, make it again by `custom_law`.
+        """
         from scalelab.fitting.store import save
 
         return save(self, Path(path))
