@@ -513,6 +513,7 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("fit runs.csv --law auto --std val_loss", f"{AUTO} --std"),
         ("fit runs.csv --law auto --fix E=1.7", f"{AUTO} --fix"),
         ("fit runs.csv --law auto --over flops", f"{AUTO} --over"),
+        ("fit runs.csv --law auto --estimator shared-noise", "--law auto weighs runs, and"),
         ("fit few.csv --law auto", "finished runs or more; the table has 4"),
         # how it is fitted
         ("fit runs.csv --draws 10", "draws is 10"),

@@ -226,3 +226,29 @@ def test_a_law_in_compute_alone_reaches_too() -> None:
     top = float(table["flops"].to_numpy().max())
     assert told.predict(flops=top).high == bare.predict(flops=top).high
     assert told.predict(flops=1e4 * top).high > bare.predict(flops=1e4 * top).high
+
+
+def test_a_law_in_compute_alone_is_saved_with_its_reach(tmp_path: Path) -> None:
+    """Runs of which nothing is known but compute and loss."""
+    flops = np.geomspace(1e15, 1e21, 24)
+    noise = np.exp(0.002 * np.random.default_rng(0).normal(size=24))
+    table = pl.DataFrame({"flops": flops, "loss": (1.7 + 30 * flops**-0.1) * noise})
+    told = checked(fit(get_law("power", "flops"), table, draws=100), table)
+    loaded = Fit.load(told.save(tmp_path / "fit.json"))
+    assert told.reach is not None
+    assert loaded.reach is not None
+    assert (loaded.reach.flops, loaded.reach.error) == (told.reach.flops, told.reach.error)
+    one, two = (f.predict(flops=1e24) for f in (told, loaded))
+    assert (one.low, one.high) == (two.low, two.high)
+
+
+@pytest.mark.parametrize("column", ["tokens", "params"])
+def test_a_law_that_does_not_know_compute_claims_no_reach(column: str) -> None:
+    best = runs().filter(pl.col("flops").rank("dense") % 3 > 0)
+    model = fit(get_law("power", column), best, draws=100)
+    told = checked(model, best)
+    assert told.backtest
+    assert told.reach is None
+    assert "beyond" not in told.summary()
+    known = checked(fit("chinchilla", best, draws=100), best)
+    assert "intervals add" in known.summary()

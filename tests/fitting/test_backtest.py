@@ -268,3 +268,49 @@ def test_a_candidate_is_fitted_as_it_says(draws: int) -> None:
         np.testing.assert_allclose(score.errors, expected, atol=1e-6)
         errors[estimator] = score.mean_abs_rel_error
     assert errors["least-squares"] > 2 * errors["huber"]
+
+
+# --- inside the runs --------------------------------------------------------------------------
+
+
+def aicc(table: pl.DataFrame, name: str, **options: object) -> float:
+    return backtest(table, [Candidate(get_law(name), **options)]).scores[name].aicc  # type: ignore[arg-type]
+
+
+def test_akaikes_criterion_of_least_squares_is_that_of_its_formula() -> None:
+    how = {"estimator": "least-squares"}
+    for name, p in (("chinchilla", 5), ("kaplan", 4)):
+        model = fit(name, runs(), draws=100, estimator="least-squares")
+        told = model.predict(params=runs()["params"], tokens=runs()["tokens"]).value
+        squares = float((np.log(told / runs()["loss"].to_numpy()) ** 2).sum())
+        k = p + 1
+        expected = 64 * np.log(squares / 64) + 2 * k + 2 * k * (k + 1) / (64 - k - 1)
+        assert aicc(runs(), name, how=how) == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_run_far_off_does_not_decide_akaikes_criterion() -> None:
+    bad = pl.when(pl.col("run") == "r20").then(pl.col("loss") * 1.4).otherwise(pl.col("loss"))
+    clean, spoiled = (
+        aicc(table, "kaplan") - aicc(table, "chinchilla")
+        for table in (runs(), runs().with_columns(loss=bad))
+    )
+    assert clean > 100
+    assert spoiled == pytest.approx(clean, rel=0.1)
+
+
+def test_akaikes_criterion_counts_no_run_that_weighs_nothing() -> None:
+    counted = pl.int_range(pl.len()) % 3 < 2
+    weighed = runs().with_columns(quality=pl.when(counted).then(1.0).otherwise(1e-9))
+    law = get_law("chinchilla")
+    (score,) = backtest(weighed, [Candidate(law, "quality")]).scores.values()
+    assert score.aicc == pytest.approx(aicc(runs().filter(counted), "chinchilla"), rel=1e-3)
+
+
+def test_akaikes_criterion_is_not_told_of_runs_that_share_a_trunk() -> None:
+    table = runs().with_columns(trunk=pl.col("params").rank("dense").cast(pl.String))
+    found = backtest(table, ["chinchilla"])
+    score = found.scores["chinchilla"]
+    assert np.isnan(score.aicc)
+    assert score.to_dict()["aicc"] is None
+    assert found.summary().splitlines()[2].split()[-1] == "-"
+    assert np.isfinite(score.left_out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,25 @@ def test_more_noise_is_more_noise() -> None:
     one: Components = estimate_components(residual, jacobian, clusters)
     ten = estimate_components(10 * residual, jacobian, clusters)
     assert ten.estimate == pytest.approx(tuple(10 * part for part in one.estimate), rel=1e-12)
+
+
+@pytest.mark.parametrize("branches", [1, 4])
+def test_thousands_of_runs_take_megabytes(branches: int) -> None:
+    """Nothing is as large as runs by runs, which here takes 128 MB."""
+    residual, jacobian, clusters = simulated(
+        5, 0.004, 0.002, trunks=4000 // branches, branches=branches
+    )
+    tracemalloc.start()
+    found = estimate_components(residual, jacobian, clusters)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.freedom == 3998
+    assert peak < 64e6
+
+
+def test_trunks_may_stand_in_any_order() -> None:
+    residual, jacobian, clusters = simulated(6, 0.005, 0.002)
+    order = np.random.default_rng(0).permutation(len(residual))
+    one = estimate_components(residual, jacobian, clusters)
+    two = estimate_components(residual[order], jacobian[:, order], clusters[order])
+    assert two.estimate == pytest.approx(one.estimate, rel=1e-9)

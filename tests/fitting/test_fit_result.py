@@ -10,12 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
+from frontier_runs import runs
 from ladders import alone, ladder
 
 from scalelab.errors import RecordError, SpecError
 from scalelab.fitting import Fit, fit
 from scalelab.fitting.result import Estimate, estimate
 from scalelab.fitting.schedules import schedule_columns
+from scalelab.laws import get_law
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +207,55 @@ def test_exponents_of_inputs_that_move_together_have_no_interval() -> None:
     exponent = found.derived["N_opt_exponent"]
     assert (exponent.low, exponent.high) == (float("-inf"), float("inf"))
     assert found.to_dict()["derived"]["N_opt_exponent"]["low"] is None
+
+
+def test_an_end_of_the_law_itself_loses_nothing() -> None:
+    """At gamma = 1 the coupled law is Chinchilla's, which is what these runs obey."""
+    held, studies, at_one = 0, 20, 0
+    for seed in range(studies):
+        found = fit("coupled", runs(seed, noise=0.003), draws=100, seed=seed)
+        exponent, gamma = found.derived["N_opt_exponent"], found.parameters["gamma"]
+        held += exponent.low <= 0.28 / 0.62 <= exponent.high
+        if gamma.value == 1:
+            at_one += 1
+            assert 0.3 < gamma.low < gamma.high == 1
+            assert exponent.high - exponent.low < 0.1
+    assert at_one > 3
+    # Of 20 at .9, 18 are expected, with a standard deviation of 1.3; of 100, 92 were held.
+    assert held >= 15
+
+
+def test_an_exponent_of_nothing_before_a_break_is_known() -> None:
+    x = np.geomspace(1e3, 1e9, 40)
+    luck = np.exp(0.01 * np.random.default_rng(2).normal(size=40))
+    loss = (0.5 + 3 * (1 + (x / 1e6) ** 2) ** -0.15) * luck
+    found = fit(get_law("broken-power", "tokens"), pl.DataFrame({"tokens": x, "loss": loss}))
+    c0 = found.parameters["c0"]
+    assert c0.value == c0.low == 0
+    assert c0.high < 0.1
+
+
+def test_an_end_of_the_search_loses_the_parameter_and_what_is_made_of_it() -> None:
+    coupled = fit("coupled", runs(), draws=100)
+    known = coupled.parameters["gamma"]
+    for name, end, low, high in (
+        ("alpha", 0.005, 0.005, np.inf),
+        ("alpha", 3.0, 0.005, np.inf),
+        ("gamma", 0.02, 0.02, 1.0),
+        ("gamma", 1.0, known.low, known.high),
+    ):
+        theta = coupled.theta.copy()
+        theta[coupled.law.names.index(name)] = end
+        ended = replace(coupled, theta=theta)
+        one = ended.parameters[name]
+        assert (one.low, one.high) == (low, high)
+        # N_opt's exponent is made of alpha, and not of gamma.
+        assert np.isfinite(ended.derived["N_opt_exponent"].low) == (name == "gamma")
+    # What the user holds is held, as a fixed value is.
+    law = get_law("chinchilla").restrict(bounds={"alpha": (0.2, 0.3)})
+    bounded = fit(law, runs(), draws=100)
+    assert bounded.values["alpha"] == pytest.approx(0.3)
+    assert np.isfinite(bounded.derived["N_opt_exponent"].low)
 
 
 def test_a_fit_is_not_saved_over_somebodys_file(tmp_path: Path) -> None:

@@ -73,6 +73,34 @@ def test_what_is_chosen_depends_on_the_number_of_clusters() -> None:
     assert single.intervals.by == "run"
 
 
+def test_runs_that_weigh_nothing_are_as_if_they_were_not_there() -> None:
+    """Three runs in seven count: for the noise, for the spare runs, for the choice of method."""
+    table = alone(ladder(sizes=12, data=5)).with_columns(quality=pl.lit(1.0))
+    counted = pl.int_range(pl.len()) % 7 < 3
+    weighed = table.with_columns(quality=pl.when(counted).then(1.0).otherwise(1e-9))
+    for size, method in ((56, "pairs"), (42, "components")):
+        few, many = (
+            fit("chinchilla", runs, weights="quality", draws=1000)
+            for runs in (table.head(size).filter(counted), weighed.head(size))
+        )
+        assert few.intervals.method == many.intervals.method == method
+        assert many.noise == pytest.approx(few.noise, rel=0.01)
+        # The sd of 1,000 draws is known to 2.2%.
+        assert widths(many) == pytest.approx(widths(few), rel=0.15)
+
+
+def test_the_noise_of_weighed_runs_is_that_of_the_runs() -> None:
+    """A few runs that weigh much are no outliers, and leave fewer runs than there are rows."""
+    found = []
+    for seed in range(30):
+        table = alone(ladder(seed, sizes=12, data=5, within=0.003))
+        table = table.with_columns(quality=(pl.col("run").hash(1) % 1000 / 1000) ** 8 + 0.01)
+        noise = fit("chinchilla", table, weights="quality", draws=100).noise[1]
+        found.append((noise / 0.003) ** 2)
+    # Some ten runs are spare in effect: the sd over 30 sets is known to 1 / sqrt(2 x 30 x 10), 4%.
+    assert np.sqrt(np.mean(found)) == pytest.approx(1, abs=0.15)
+
+
 def test_the_bootstrap_draws_clusters_and_never_single_runs() -> None:
     """A trunk whose one run is written down twice has still been trained once."""
     table = ladder(sizes=25, data=1, within=0.01)

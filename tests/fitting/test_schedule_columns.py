@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalelab.errors import FitError
-from scalelab.fitting import fit
+from scalelab.fitting import backtest, fit
 from scalelab.fitting.schedules import DROPS, annealing_area, schedule_columns
 from scalelab.laws import Array, get_law
 
@@ -195,6 +195,28 @@ def test_the_law_over_a_few_drops_is_the_law_over_every_step(
     if not exact:
         before = v["L_0"] + v["A"] * sums[steps - 1] ** -v["alpha"]
         assert np.abs(before - found - paid).max() < 2e-3 * max(paid)
+
+
+def test_lists_of_several_lengths_are_back_tested() -> None:
+    """A run early in a schedule has fewer drops behind it than one late in it."""
+    tables = []
+    for name in ("cosine", "line to nothing", "step"):
+        at = np.unique(np.geomspace(40, 4000, 16).astype(int))
+        table = schedule_columns(schedules(4000)[name], at)
+        tables.append(table.with_columns(flops=1e12 * at))
+    table = pl.concat(tables)
+    assert table["lr_drops"].list.len().n_unique() > 2
+    law = get_law("multi-power")
+    planted = {"L_0": 2.5, "A": 0.6, "alpha": 0.5, "B": 400.0, "C": 2.0, "beta": 0.5, "gamma": 0.5}
+    loss = law.loss(planted, **{name: table[name].to_list() for name in law.inputs})
+    table = table.with_columns(loss=pl.Series(loss))
+    (score,) = backtest(table, [law], cuts=[5e14], draws=100).scores.values()
+    assert len(score.errors) > 10
+    assert score.mean_abs_rel_error < 1e-3
+    # Rows alone say the same as rows beside longer ones.
+    for i in (0, 20, 47):
+        row = {name: table[name].to_list()[i : i + 1] for name in law.inputs}
+        assert law.loss(planted, **row) == pytest.approx(loss[i : i + 1], rel=1e-12)
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -126,6 +126,11 @@ def _fit(command: Fit, table: RunTable) -> Model:
         chosen = ("fix", "tie", "bound", "over", "weights", "std")
         if given := [name for name in chosen if getattr(command, name)]:
             raise SpecError(f"--law auto chooses law and weights itself; leave out --{given[0]}.")
+        if command.estimator == "shared-noise":
+            raise SpecError(
+                "--law auto weighs runs, and --estimator shared-noise weighs them by their noise "
+                "alone: name a law, or leave out --estimator."
+            )
         return fit_auto(runs, **shared)
     model = fit_law(
         command.chosen_law([name for name in runs.columns if runs[name].dtype.is_numeric()]),

@@ -12,7 +12,7 @@ from scalelab.errors import FitError, Notice
 from scalelab.fitting.backtest import backtest, with_flops
 from scalelab.fitting.engine import fit
 from scalelab.fitting.observations import select
-from scalelab.fitting.result import Fit, Reach
+from scalelab.fitting.result import Fit, Reach, tells_compute
 from scalelab.fitting.scores import Backtest, Candidate, Score
 from scalelab.laws import Law, get_law
 
@@ -104,19 +104,17 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
 
 
 def _with_reach(model: Fit, table: pl.DataFrame, score: Score, tested: Backtest) -> Fit:
-    runs, _ = select(table)
     record = tested.to_dict()
     reach = None
-    if np.isfinite(score.growth):
+    if np.isfinite(score.growth) and tells_compute(model.law):
         # The best of several looks better than it is: half of what all say is in its error.
         every = np.array([other.growth**2 for other in tested.scores.values()])
         growth = SHRINK * float(np.sqrt((score.growth**2 + np.nanmean(every)) / 2))
+        runs, _ = select(table)
         flops = runs["flops"].to_numpy()
-        per_nd = (
-            float(np.exp(np.log(flops / runs["params"] / runs["tokens"]).mean()))
-            if {"params", "tokens"} <= set(runs.columns)
-            else float("nan")
-        )
+        per_nd = float("nan")  # where the law has compute itself
+        if "flops" not in model.law.inputs:
+            per_nd = float(np.exp(np.log(flops / runs["params"] / runs["tokens"]).mean()))
         reach = Reach(float(flops.max()), per_nd, growth)
     return replace(model, backtest=record, reach=reach)
 

@@ -15,7 +15,13 @@ import numpy as np
 
 from scalelab.errors import FitError, Notice, SpecError
 from scalelab.fitting.engine import fit
-from scalelab.fitting.estimator import choose_estimator, optimise
+from scalelab.fitting.estimator import (
+    choose_estimator,
+    effective,
+    importance,
+    optimise,
+    without_outliers,
+)
 from scalelab.fitting.observations import frontier_excess, observe, select
 from scalelab.fitting.result import RATIO, check_level
 from scalelab.fitting.scores import NEAR, Backtest, Candidate, Score
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from scalelab.fitting.estimator import Optimum
+    from scalelab.fitting.estimator import Estimator, Optimum
     from scalelab.fitting.observations import Observations
 
 ROLLS = (1.0, 2.0, 4.0, 8.0)
@@ -162,7 +168,7 @@ def _answer(
             f"{place}{len(below)} runs are too few for {len(law.parameters)} parameters, or have "
             f"fewer than {_LEVELS} values of {' or '.join(law.inputs)}"
         )
-    asked = {name: above[name].to_numpy() for name in law.inputs}
+    asked: dict[str, Any] = {name: above[name].to_list() for name in law.inputs}
     measured = above[law.response].to_numpy()
     inside: Array = np.empty(0)
     try:
@@ -253,18 +259,18 @@ def _inside(runs: pl.DataFrame, candidate: Candidate, clusters: str) -> tuple[fl
     """AICc of the fit to all runs, and the error of leaving one size out at a time.
 
     AICc = n ln(RSS / n) + 2 k + 2 k (k + 1) / (n - k - 1) of log-loss residuals under their
-    weights, k the parameters and the noise (Hurvich and Tsai 1989).
+    weights, n the runs in effect, k the parameters and the noise (Hurvich and Tsai 1989). Of a
+    Huber fit residuals are cut as for its noise: one run far off would else decide alone. It has
+    none where runs share a cluster: it counts independent runs, and to count those of a trunk as
+    such favours the law with more parameters; nor under shared noise, whose restricted likelihood
+    compares no two laws.
     """
     law = candidate.law
     try:
-        observed, best = _optimum(candidate, runs, clusters)
+        observed, estimator, best = _optimum(candidate, runs, clusters)
     except FitError:
         return float("nan"), float("nan")
-    n, k = len(observed.target), len(law.parameters) + 1
-    squares = float((observed.weights * best.residual**2).sum())
-    aicc = float("nan")
-    if n > k + 1 and squares > 0:
-        aicc = n * np.log(squares / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    aicc = _aicc(observed, estimator, best)
     by = "params" if "params" in law.inputs else law.inputs[0]
     levels = runs[by].unique().sort().to_list()
     if not 3 < len(levels) <= _MOST_FOLDS:
@@ -274,7 +280,7 @@ def _inside(runs: pl.DataFrame, candidate: Candidate, clusters: str) -> tuple[fl
         rest, out = runs.filter(runs[by] != level), runs.filter(runs[by] == level)
         if not _enough(law, rest):
             return aicc, float("nan")
-        asked = {name: out[name].to_numpy() for name in law.inputs}
+        asked = {name: out[name].to_list() for name in law.inputs}
         try:
             told = _point(candidate, rest, clusters, asked)
         except FitError:
@@ -283,22 +289,37 @@ def _inside(runs: pl.DataFrame, candidate: Candidate, clusters: str) -> tuple[fl
     return aicc, float(np.concatenate(errors).mean())
 
 
+def _aicc(observed: Observations, estimator: Estimator, best: Optimum) -> float:
+    counts = importance(observed)
+    n, k = effective(counts), len(best.theta) + 1
+    independent = observed.cluster_count == len(observed.target)
+    if estimator.name == "shared-noise" or not independent or n <= k + 1:
+        return float("nan")
+    residual = best.residual / best.spread
+    if estimator.name == "huber":
+        residual = without_outliers(residual, counts, len(best.theta))
+    mean_square = float(np.average(residual**2, weights=counts))
+    if mean_square == 0:
+        return float("nan")
+    return float(n * np.log(mean_square) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
+
+
 def _optimum(
     candidate: Candidate, runs: pl.DataFrame, clusters: str
-) -> tuple[Observations, Optimum]:
+) -> tuple[Observations, Estimator, Optimum]:
     """The fit alone, without intervals, by the estimator that `fit` would take."""
     how = dict(candidate.how)
     std, name = how.pop("std", None), how.pop("estimator", "auto")
     observed = observe(candidate.law, runs, clusters, candidate.weights, std)
     estimator = choose_estimator(name, observed, weights=candidate.weights, std=std, **how)
-    return observed, optimise(observed, estimator, thin=4)
+    return observed, estimator, optimise(observed, estimator, thin=4)
 
 
 def _point(
-    candidate: Candidate, below: pl.DataFrame, clusters: str, asked: Mapping[str, Array]
+    candidate: Candidate, below: pl.DataFrame, clusters: str, asked: Mapping[str, Any]
 ) -> Array:
     """Predicted log losses."""
-    _, best = _optimum(candidate, below, clusters)
+    _, _, best = _optimum(candidate, below, clusters)
     return np.asarray(
         candidate.law.log_value(best.theta[None], candidate.law.log_inputs(asked)[0])[0]
     )

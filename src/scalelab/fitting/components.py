@@ -31,14 +31,14 @@ class Components:
     """The posterior of the two standard deviations, for a law linearised at its fit.
 
     ratios: between / within, (g,). probability: of each, (g,). scatter: residual sum of squares
-    at each in units of within^2, (g,). freedom: runs minus parameters. Where no trunk has more than
-    one run the two cannot be told apart: the one ratio is then 0.
+    at each in units of within^2, (g,). freedom: runs in effect minus parameters. Where no trunk has
+    more than one run the two cannot be told apart: the one ratio is then 0.
     """
 
     ratios: Array
     probability: Array
     scatter: Array
-    freedom: int
+    freedom: float
 
     @property
     def estimate(self) -> tuple[float, float]:
@@ -58,13 +58,20 @@ class Components:
         return within * self.ratios[pick], within
 
 
-def estimate_components(residual: Array, jacobian: Array, clusters: NDArray[np.intp]) -> Components:
+def estimate_components(
+    residual: Array,
+    jacobian: Array,
+    clusters: NDArray[np.intp],
+    effective: float | None = None,
+) -> Components:
     """Restricted maximum likelihood of between and within, as a posterior on a grid of ratios.
 
     residual: (n,), measured minus fitted log loss. jacobian: (p, n), derivatives of the fitted log
     loss by the parameters that are free: what they can absorb is not noise, so it is projected out
     and its degrees of freedom are not counted (Patterson and Thompson 1971; the within variance is
     integrated out exactly, under the prior 1 / within^2). clusters: (n,), a number for each trunk.
+    effective: how many runs there are in effect, where they are weighed unequally: the likelihood
+    is then that of so many.
     """
     counts = np.bincount(clusters)
     ratios = _RATIOS if counts.max() > 1 else np.zeros(1)
@@ -78,9 +85,10 @@ def estimate_components(residual: Array, jacobian: Array, clusters: NDArray[np.i
     _, singular, basis = np.linalg.svd(rows, full_matrices=False)
     kept = singular > 1e-7 * singular[:, :1]
     fitted = np.einsum("gpn,gn->gp", basis, r) * kept
-    scatter = np.maximum((r**2).sum(axis=1) - (fitted**2).sum(axis=1), 1e-300)
-    freedom = n - int(kept.sum(axis=1).max())
-    log_determinant = np.log1p(ratios[:, None] ** 2 * counts[counts > 0]).sum(axis=1)
+    share = 1.0 if effective is None else effective / n
+    scatter = share * np.maximum((r**2).sum(axis=1) - (fitted**2).sum(axis=1), 1e-300)
+    freedom = share * n - int(kept.sum(axis=1).max())
+    log_determinant = share * np.log1p(ratios[:, None] ** 2 * counts[counts > 0]).sum(axis=1)
     log_information = 2 * (np.log(np.where(kept, singular, 1.0))).sum(axis=1)
     log_posterior = -0.5 * (
         log_determinant + log_information + max(freedom, 0) * np.log(scatter)

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from scalelab.errors import Notice
-from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum
+from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum, effective
 from scalelab.fitting.influence import influence
 from scalelab.fitting.intervals import Intervals
 from scalelab.fitting.objective import Whitening
@@ -81,12 +81,11 @@ def _data(observed: Observations, intervals: Intervals) -> Iterator[Notice]:
     if lost:
         counts = ", ".join(f"{count} {reason}" for reason, count in lost.items())
         yield Notice("left-out", f"rows not fitted: {counts}.")
-    weights, p = observed.weights, len(observed.law.parameters)
-    effective = weights.sum() ** 2 / (weights**2).sum()
-    if effective < p + 1:
+    p, told = len(observed.law.parameters), effective(observed.weights)
+    if told < p + 1:
         yield Notice(
             "few-effective-runs",
-            f"the weights leave {effective:.1f} of {len(weights)} runs in effect, for {p} "
+            f"the weights leave {told:.1f} of {len(observed.target)} runs in effect, for {p} "
             "parameters: the fit passes through these few, and its intervals say little. Weigh "
             "runs less unequally, or fix parameters.",
         )

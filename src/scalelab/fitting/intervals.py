@@ -12,7 +12,13 @@ from typing import Literal
 import numpy as np
 
 from scalelab.errors import SpecError
-from scalelab.fitting.estimator import FEW_CLUSTERS, Estimator, Optimum, batch
+from scalelab.fitting.estimator import (
+    FEW_CLUSTERS,
+    Estimator,
+    Optimum,
+    batch,
+    effective_clusters,
+)
 from scalelab.fitting.observations import Observations
 from scalelab.fitting.solver import minimise
 from scalelab.laws import Array
@@ -46,7 +52,7 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Draws:
-    """Draws of the coordinates (k, p) of the centred data, and of between and within (k, 2)."""
+    """Draws of the coordinates (k, p), and of between and within (k, 2)."""
 
     theta: Array
     noise: Array
@@ -62,14 +68,14 @@ def choose_intervals(
 ) -> Intervals:
     """The method of that name; ``auto``: pairs, or components where clusters are few.
 
-    Few: less than 20, or, where most runs lie inside Huber's delta, so that the fit is one of least
-    squares, less than 8 for each parameter.
+    Few: less than 20 in effect under the runs' weights, or, where most runs lie inside Huber's
+    delta, so that the fit is one of least squares, less than 8 for each parameter.
     """
     if method == "auto":
         enough = FEW_CLUSTERS
         if _share_inside(observed, estimator, optimum) > 0.5:
             enough = max(enough, PER_PARAMETER * len(optimum.theta))
-        method = "pairs" if observed.cluster_count >= enough else "components"
+        method = "pairs" if effective_clusters(observed) >= enough else "components"
     if method not in ("pairs", "wild", "components"):
         raise SpecError(f"intervals are {method!r}; expected auto, pairs, wild or components.")
     if draws < 100:
@@ -125,14 +131,14 @@ def draw(
 
 
 def _widening(observed: Observations, estimator: Estimator, optimum: Optimum) -> float:
-    """sqrt(G / (G - p)) for G clusters and p parameters, as far as the fit is one of least squares.
+    """sqrt(G / (G - p)) for G clusters in effect, p parameters, as far as the fit is least squares.
 
     Least squares leaves residuals smaller than the noise, and weighing them again draws too little
     (seven parameters of 30 runs: 82% instead of 90). Runs beyond Huber's delta pull by their sign
     alone, whatever their size: there no correction is due (measured: docs/LOG.md).
     """
-    clusters = observed.cluster_count
-    spare = max(clusters - len(optimum.theta), 1)
+    clusters = effective_clusters(observed)
+    spare = max(clusters - len(optimum.theta), 1.0)
     inside = _share_inside(observed, estimator, optimum)
     return 1.0 + inside * (float(np.sqrt(clusters / spare)) - 1.0)
 

@@ -29,7 +29,10 @@ def profile(
     residuals: for Huber's function mean(psi^2) / mean(psi'), for least squares the variance (the
     robust likelihood-ratio test: Hampel et al. 1986, section 7.2). Where runs of a cluster are not
     independent it may rise as many times more as they widen the parameter's variance (Rotnitzky and
-    Jewell 1990), and t has the degrees of freedom of the clusters.
+    Jewell 1990), and t has the degrees of freedom of the clusters. Under shared noise residuals are
+    whitened: independent, and in units of their own noise. So t has those of the runs, with which
+    six trunks of five branches covered 86 to 90% (measured, 100 ladders); with those of the trunks,
+    one to spare of five parameters, intervals would be 3.7 times as wide.
     """
     law = observed.law
     low, high = law.bounds

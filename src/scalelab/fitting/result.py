@@ -14,7 +14,7 @@ from scalelab.errors import Notice, SpecError
 from scalelab.fitting.diagnosis import EXTRAPOLATION, Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
-from scalelab.laws import Array, Law
+from scalelab.laws import Array, Law, Parameter
 from scalelab.units import finite, format_estimate
 
 RATIO = 8.0
@@ -72,8 +72,9 @@ class Prediction:
 class Reach:
     """How a law's error grew beyond its runs, measured by its back-test.
 
-    flops: largest compute fitted. per_nd: C over N D of the runs. error: standard deviation of the
-    log loss at `RATIO` times that compute; it grows with the logarithm of the factor.
+    flops: largest compute fitted. per_nd: C over N D of the runs, nan for a law that has C among
+    its inputs. error: standard deviation of the log loss at `RATIO` times that compute; it grows
+    with the logarithm of the factor.
     """
 
     flops: float
@@ -147,8 +148,20 @@ class Fit:
             # A scale has the units of its exponent: without one the other means nothing.
             scales = (p for p in self.law.parameters if p.log and exponents)
             return frozenset(p.name for p in (*exponents, *scales)) | {*self.diagnosis.lost}
-        ends = (p.name for p in exponents if not p.low < self.values[p.name] < p.high * (1 - 1e-9))
+        ends = (p.name for p in exponents if self._sought_beyond(p))
         return frozenset(ends) | {*self.diagnosis.lost}
+
+    def _sought_beyond(self, parameter: Parameter) -> bool:
+        """Whether it lies where the search ends, so that the best value may lie beyond.
+
+        Where the law itself ends (an exponent at 0, a form that contains another at its end), or
+        the user holds it, nothing lies beyond and the interval is as good as any.
+        """
+        if parameter.name in self.law.restrictions.bounds:
+            return False
+        value = self.values[parameter.name]
+        below = parameter.low != 0 and value <= parameter.low
+        return below or (parameter.open and value >= parameter.high * (1 - 1e-9))
 
     @cached_property
     def parameters(self) -> dict[str, Estimate]:
@@ -172,15 +185,15 @@ class Fit:
         """What follows from the parameters, with intervals."""
         point = {name: np.array([value]) for name, value in self.values.items()}
         draws = {name: self.draws[:, j] for j, name in enumerate(self.law.names)}
-        found = {
-            derived.name: estimate(
-                float(derived.formula(point)[0]), derived.formula(draws), self.level
-            )
-            for derived in self.law.derived
-        }
-        if self._unidentified:  # a number made of what is not known is not known
-            ends = {"low": float("-inf"), "high": float("inf")}
-            return {name: replace(one, **ends) for name, one in found.items()}
+        found = {}
+        for derived in self.law.derived:
+            value = derived.formula(point)
+            one = estimate(float(value[0]), derived.formula(draws), self.level)
+            # A number made of what is not known is not known.
+            others = ({**point, name: 2 * point[name] + 1} for name in self._unidentified)
+            if any(derived.formula(other) != value for other in others):
+                one = replace(one, low=float("-inf"), high=float("inf"))
+            found[derived.name] = one
         return found
 
     def predict(
@@ -229,7 +242,7 @@ class Fit:
         named = dict(zip(self.law.inputs, logs, strict=True))
         if "flops" in named:
             return np.exp(named["flops"])
-        if self.reach is None or not {"params", "tokens"} <= set(named):
+        if self.reach is None or not tells_compute(self.law):
             return None
         return np.asarray(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
 
@@ -302,7 +315,11 @@ class Fit:
         }
 
     def save(self, path: Path | str) -> Path:
-        """Write the fit as JSON, exactly: `load` gives the same bits."""
+        """Write the fit as JSON, exactly: `load` gives the same bits.
+
+        Of a formula's parameters the grids that a search starts from are not written, for they may
+        be functions: to fit the loaded law to other runs, make it again by `custom_law`.
+        """
         from scalelab.fitting.store import save
 
         return save(self, Path(path))
@@ -313,6 +330,11 @@ class Fit:
         from scalelab.fitting.store import load
 
         return load(Path(path), law)
+
+
+def tells_compute(law: Law) -> bool:
+    """Whether the law's inputs say how much compute a run took."""
+    return "flops" in law.inputs or {"params", "tokens"} <= set(law.inputs)
 
 
 def estimate(value: float, draws: Array, level: float) -> Estimate:

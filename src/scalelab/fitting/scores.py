@@ -51,7 +51,8 @@ class Score:
     interval held the run, empty where none was asked for. near: (n,) whether the run is within NEAR
     of the best of its compute: what a big run will be. failed: cuts at which it had no answer.
     aicc: Akaike's criterion of the fit to all runs, corrected for few (comparable between laws
-    under one weighting). left_out: mean relative error of each size, from a fit without it.
+    under one weighting; nan where runs share a trunk and so are not independent). left_out: mean
+    relative error of each size, from a fit without it.
     """
 
     candidate: Candidate

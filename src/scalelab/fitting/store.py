@@ -46,7 +46,7 @@ def save(fit: Fit, path: Path) -> Path:
         "draw_noise": fit.draw_noise.tolist(),
         "rows": dict(fit.rows),
         "profile": {n: [finite(e) for e in ends] for n, ends in fit.profile.items()},
-        "reach": None if fit.reach is None else vars(fit.reach),
+        "reach": None if fit.reach is None else finite(vars(fit.reach)),
     }
     _refuse_other(path)
     answer = {"format": FORMAT, **fit.to_dict(), "state": state}
@@ -137,8 +137,12 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
             name: (low, float("inf") if high is None else high)
             for name, (low, high) in state["profile"].items()
         },
-        reach=None if state["reach"] is None else Reach(**state["reach"]),
+        reach=None if state["reach"] is None else _reach(state["reach"]),
     )
+
+
+def _reach(row: dict[str, Any]) -> Reach:
+    return Reach(**{name: np.nan if value is None else value for name, value in row.items()})
 
 
 def _law(name: str, state: dict[str, Any]) -> Law:

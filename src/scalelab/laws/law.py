@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
+from itertools import product, zip_longest
 from types import SimpleNamespace
 from typing import Any
 
@@ -215,13 +215,19 @@ class Law:
     def log_inputs(
         self, inputs: Mapping[str, Array | float]
     ) -> tuple[tuple[Array, ...], tuple[int, ...]]:
-        """Inputs as `formula` takes them, flat and broadcast to each other; their common shape."""
+        """Inputs as `formula` takes them, flat and broadcast to each other; their common shape.
+
+        Of an input in `raw` also a list for each run, (n, m), or n lists of several lengths.
+        """
         if set(inputs) != set(self.inputs):
             raise SpecError(
                 f"law {self.name} takes {' and '.join(self.inputs)}; given were "
                 f"{', '.join(inputs) or 'none'}. Give exactly those."
             )
-        arrays = [np.asarray(inputs[name], dtype=float) for name in self.inputs]
+        arrays = [
+            _padded(inputs[name]) if name in self.raw else np.asarray(inputs[name], dtype=float)
+            for name in self.inputs
+        ]
         for name, values in zip(self.inputs, arrays, strict=True):
             allowed = (values >= 0) if name in self.raw else (values > 0)
             if name in self.signed or (name in self.raw and values.ndim == 2):
@@ -367,3 +373,11 @@ class Law:
                 return preset
         known = ", ".join(preset.name for preset in self.presets) or "none"
         raise SpecError(f"law {self.name} has no preset {name!r}; it has {known}.")
+
+
+def _padded(values: Any) -> Array:
+    """Numbers as they are; lists of several lengths, zeros behind the shorter, as (n, longest)."""
+    try:
+        return np.asarray(values, dtype=float)
+    except ValueError:
+        return np.array(list(zip_longest(*values, fillvalue=0.0)), dtype=float).T

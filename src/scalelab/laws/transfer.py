@@ -62,7 +62,11 @@ def transfer(column: str = "loss.other") -> Law:
             Parameter("E_1", "floor of the training distribution", 0.0, np.inf, grid=floors),
             Parameter("E_2", "floor of the other distribution", 0.0, np.inf),
             Parameter("k", "scale", 0.0, np.inf, log=True),
-            Parameter("kappa", "1: the two fall together", 0.02, 10.0, grid=(0.6, 0.8, 1, 1.3, 2)),
+            Parameter(
+                *("kappa", "1: the two fall together", 0.02, 10.0),
+                open=True,
+                grid=(0.6, 0.8, 1, 1.3, 2),
+            ),
         ),
         log_response=log_loss,
         linear=("E_2", "k"),
