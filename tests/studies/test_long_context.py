@@ -76,8 +76,8 @@ def test_more_money_buys_a_larger_top(amount: float) -> None:
     assert found is not None
     assert more is not None
     assert size_of(more[0][-1]) >= size_of(found[0][-1])
-    assert found[1] >= 30 * size_of(found[0][-1])
-    assert more[1] >= 30 * size_of(more[0][-1])
+    assert found[1] >= 20 * size_of(found[0][-1])
+    assert more[1] >= 20 * size_of(more[0][-1])
 
 
 def test_what_is_too_dear_or_has_too_little_text_is_none_and_it_is_said() -> None:

@@ -154,14 +154,14 @@ class Fit:
     def _sought_beyond(self, parameter: Parameter) -> bool:
         """Whether it lies where the search ends, so that the best value may lie beyond.
 
-        Where the law itself ends (an exponent at 0, a form that contains another at its end), or
-        the user holds it, nothing lies beyond and the interval is as good as any.
+        Where the law itself ends (an exponent at 0, a form that contains another at its end)
+        nothing lies beyond, and the interval is as good as any. A bound that the user gave is no
+        such end: all draws would end on it too, and look sure.
         """
-        if parameter.name in self.law.restrictions.bounds:
-            return False
-        value = self.values[parameter.name]
-        below = parameter.low != 0 and value <= parameter.low
-        return below or (parameter.open and value >= parameter.high * (1 - 1e-9))
+        held, value = parameter.name in self.law.restrictions.bounds, self.values[parameter.name]
+        below = (held or parameter.low != 0) and value <= parameter.low
+        above = (held or parameter.open) and value >= parameter.high * (1 - 1e-9)
+        return below or above
 
     @cached_property
     def parameters(self) -> dict[str, Estimate]:

@@ -37,7 +37,7 @@ NARROWEST = 16
 TOP_WIDTHS = (448, 320, 224, 160, 128, 96, 80, 64, 48)
 """Of the largest Transformer, two layers; the dearest that the allowance pays for is taken."""
 
-TOKENS_PER_PARAMETER = (30.0, 160.0)
+TOKENS_PER_PARAMETER = (20.0, 160.0)
 """Of the largest size: what it gets at least, and at most. With 10 no size came to use more than
 the last 20 bytes of its context, 55.3k parameters not with 66 either. (measured: docs/LOG.md)"""
 
