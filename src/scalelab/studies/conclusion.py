@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scalelab.fitting import Estimate
 
 Verdict = Literal["agrees", "differs", "cannot tell"]
+Kind = Literal["count", "power", "loss", "plain", "percent"]
+Mark = Literal["point", "hollow", "line", "dashed"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Axis:
 
     title: str
     log: bool = True
-    kind: Literal["count", "power", "loss", "plain", "percent"] = "plain"
+    kind: Kind = "plain"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Series:
 
     x: Sequence[float]
     y: Sequence[float]
-    mark: Literal["point", "hollow", "line", "dashed"] = "point"
+    mark: Mark = "point"
     label: str = ""
     level: float | None = None
     low: Sequence[float] = ()
