@@ -187,6 +187,8 @@ def test_the_ladder_keeps_its_share() -> None:
 
 def test_a_study_of_one_design_is_for_that_design() -> None:
     assert aim_of((spender("a", 1.0),)).share == MOST_TO_LADDER
+    assert aim_of((spender("a", 1.0),)).trained
+    assert not aim_of((replace(spender("a", 1.0), ladder=False),)).trained
     # One that looks at the ladder alone leaves everything to it, but for replicates.
     alone = LADDER_WEIGHT / (LADDER_WEIGHT + REPLICATES_WEIGHT)
     assert aim_of((spender("a", 0.0),)).share == pytest.approx(alone)

@@ -88,7 +88,8 @@ class StudyPlan:
 
 def aim_of(designs: Sequence[Design]) -> Aim:
     """What the ladder of a study with these designs is for."""
-    return Aim(_ladder_share(designs), SPAN, CURVE_POINTS)
+    trained = any(design.ladder for design in designs)
+    return Aim(_ladder_share(designs), SPAN, CURVE_POINTS, trained)
 
 
 def _ladder_share(designs: Sequence[Design]) -> float:
