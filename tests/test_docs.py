@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import runpy
 import shlex
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "studies"))  # the planted studies of its tests
 
 from planted import finished  # noqa: E402
-from planted_bench import planted_bench  # noqa: E402
+from planted_bench import planted_bench, replicates  # noqa: E402
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -91,26 +92,37 @@ def test_every_design_stands_in_the_guide_in_the_papers_order() -> None:
     assert list(documented) == list(DESIGNS)
 
 
-def example() -> Path:
-    """The design of the guide, as the file that a reader would make of it."""
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """The design of the guide and its test, as the files that a reader would make of them."""
     text = (ROOT / "docs" / "designs.md").read_text(encoding="utf-8")
-    return Path(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    files = tmp_path / "mine.py", tmp_path / "test_mine.py"
+    for file, block in zip(files, re.findall(r"```python\n(.*?)```", text, re.DOTALL), strict=True):
+        file.write_text(block, encoding="utf-8")
+    return files[0]
 
 
-def test_the_design_of_the_guide_runs_as_it_stands(tmp_path: Path) -> None:
-    file = tmp_path / "mine.py"
-    file.write_text(str(example()), encoding="utf-8")
-    (design,) = get_designs((str(file),))
+def test_the_design_of_the_guide_runs_as_it_stands(mine: Path) -> None:
+    (design,) = get_designs((str(mine),))
     bench = planted_bench(120.0)
     plan = design.plan(bench)
     assert len(plan.jobs) == 2
     assert bench.cost(plan.jobs) <= bench.allowance.amount
     for losses, verdict in (((1.5, 1.501), "agrees"), ((1.6, 1.5), "differs")):
         own = [finished(job.spec, loss) for job, loss in zip(plan.jobs, losses, strict=True)]
-        found = design.conclude(Evidence(own=own))
+        found = design.conclude(Evidence(own=own, replicates=replicates(0.002)))
         assert found.verdict == verdict
         assert found.statement.startswith(phrase(found.findings))
     assert design.conclude(Evidence(own=())).verdict == "cannot tell"
+
+
+def test_the_test_of_the_guide_passes_as_it_stands(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(mine.parent)
+    tests = runpy.run_path(str(mine.with_name("test_mine.py")))
+    tests["test_heads"]()
+    monkeypatch.delitem(sys.modules, "mine")
 
 
 def test_the_readme_lists_every_benchmark() -> None:

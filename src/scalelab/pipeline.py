@@ -10,7 +10,7 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,7 @@ def _run(
         command=command_of(settings),
     )
     if planned.designs:
-        found = with_designs(found, study, planned, corpus)
+        found = with_designs(found, study, planned, corpus, failures)
     keep(found, study)
     return found, write(found, study / "report.html")
 
@@ -100,8 +100,17 @@ def plan(settings: RunSettings, watcher: Watcher) -> Planned:
         )
 
 
-def with_designs(found: StudyResult, study: Path, planned: Planned, corpus: Corpus) -> StudyResult:
-    """The result with what the designs concluded, and with the runs that they asked for."""
+def with_designs(
+    found: StudyResult,
+    study: Path,
+    planned: Planned,
+    corpus: Corpus,
+    failures: Mapping[str, str],
+) -> StudyResult:
+    """The result with what the designs concluded, and with the runs that they asked for.
+
+    failures: why runs could not go on, by id.
+    """
     gathered = Gathered(
         study,
         planned.plan,
@@ -113,7 +122,9 @@ def with_designs(found: StudyResult, study: Path, planned: Planned, corpus: Corp
     return replace(
         found,
         conclusions=gathered.conclusions(planned.designs),
-        design_runs=run_table(study, [job.spec for job in planned.plan.jobs.values()], ()),
+        design_runs=run_table(
+            study, [job.spec for job in planned.plan.jobs.values()], (), failures
+        ),
         plan=planned.runs(),
         corpus=dict(found.corpus)
         | ({"other texts": ", ".join(planned.others)} if planned.others else {}),

@@ -178,6 +178,12 @@ def test_dollar_signs_are_no_placeholders() -> None:
     assert "${title} costs $5" in Page(render_study(study(name="${title} costs $5"))).text
 
 
+def test_runs_of_designs_stand_among_all_runs() -> None:
+    text = Page(render_study(study(runs=pl.DataFrame(), design_runs=runs()))).text
+    assert "No run was made" not in text
+    assert f"{runs().height} runs" in text
+
+
 def render_study(result: StudyResult) -> str:
     return render(result, figures_of(result))
 

@@ -55,6 +55,11 @@ def test_a_verdict_is_where_the_interval_lies(
     assert found(check, low, high).verdict == verdict
 
 
+def test_a_claim_may_be_of_others() -> None:
+    assert phrase([AGREES], "the guess") == "Agrees with the guess"
+    assert phrase([DIFFERS], "the guess") == "Differs from the guess"
+
+
 def test_what_could_not_be_measured_cannot_tell() -> None:
     assert Finding(ABOUT, None, "no runs").verdict == "cannot tell"
 

@@ -23,6 +23,7 @@ from scalelab.studies import probe
 from scalelab.studies.decide import (
     TOKENS_PER_PARAMETER,
     TWO_DECADES,
+    Aim,
     Decisions,
     decide,
     ladder_of,
@@ -138,6 +139,18 @@ def test_sizes_span_two_decades_where_they_can_and_say_so_where_not() -> None:
 def test_too_small_a_budget_is_refused_with_what_would_do(budget: str) -> None:
     with pytest.raises(SpecError, match=r"the smallest ladder needs (.*) on this machine\. Give a"):
         sketched(budget)
+
+
+def test_a_ladder_that_is_not_trained_needs_no_budget_and_is_not_spoken_of() -> None:
+    yardstick = Aim(trained=False)
+    decisions = sketch(
+        Path("none"), LARGE, parse_budget("2s"), SETTINGS, POOL, cast(Any, Told()), yardstick
+    )
+    assert len(decisions.widths) >= 5
+    assert "narrow-ladder" in [notice.code for notice in decisions.notices]
+    told = decisions.without_ladder()
+    assert not told.notices
+    assert {c.name for c in decisions.choices} - {c.name for c in told.choices} == {"data sizes"}
 
 
 def test_what_a_refusal_says_is_needed_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

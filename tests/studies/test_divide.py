@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from scalelab.errors import SpecError
 from scalelab.execution.execute import Job
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.design import Bench, Design, Plan, nothing, same_run
@@ -186,6 +187,8 @@ def test_the_ladder_keeps_its_share() -> None:
 
 def test_a_study_of_one_design_is_for_that_design() -> None:
     assert aim_of((spender("a", 1.0),)).share == MOST_TO_LADDER
+    assert aim_of((spender("a", 1.0),)).trained
+    assert not aim_of((replace(spender("a", 1.0), ladder=False),)).trained
     # One that looks at the ladder alone leaves everything to it, but for replicates.
     alone = LADDER_WEIGHT / (LADDER_WEIGHT + REPLICATES_WEIGHT)
     assert aim_of((spender("a", 0.0),)).share == pytest.approx(alone)
@@ -205,6 +208,19 @@ def spender_flop() -> Design:
         return Plan(bench.largest(make, BATCH, 1e11) or ())
 
     return replace(spender("f", 3.0), plan=plan)
+
+
+@pytest.mark.parametrize("taken", ["twin", "a-0"])
+def test_two_different_runs_of_one_name_are_refused(taken: str) -> None:
+    """The second would be lost, and the first be counted for both."""
+
+    def plan(bench: Bench) -> Plan:
+        specs = [bench.spec(name, SHAPES[2], 5e5, seed=9) for name in ("twin", taken)]
+        return Plan([bench.job(replace(s, seed=9 + i), "a run") for i, s in enumerate(specs)])
+
+    later = replace(spender("b", 1.0), plan=plan)
+    with pytest.raises(SpecError, match=f"'b' plans a run named '{taken}', which is the name of"):
+        divided(StudyPlan(), [spender("a", 1.0), later], bench(), *spend(1000.0, "seconds"))
 
 
 def test_a_design_sees_what_is_planned_already() -> None:

@@ -176,7 +176,7 @@ def _asset(name: str) -> str:
 
 
 def _subtitle(result: StudyResult) -> str:
-    runs = result.runs
+    runs = result.all_runs
     parts = [f"{runs.height} runs"]
     if "params" in runs.columns and runs.height:
         parts.append(f"{runs['params'].n_unique()} sizes")

@@ -125,7 +125,7 @@ _RUN_COLUMNS = (
 
 def run_table(result: StudyResult) -> str:
     """All runs, sortable, with what became of each and what it was used for."""
-    runs = result.runs
+    runs = result.all_runs
     if runs.is_empty():
         return '<p class="none">No run was made.</p>'
     names = set(runs.columns) | ({"bits"} if "bytes_per_token" in runs.columns else set())

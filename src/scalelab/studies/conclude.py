@@ -53,6 +53,8 @@ def conclude(
 
     ladder: None where the study has none: then only what was decided is said.
     """
+    if ladder is None:
+        decisions = decisions.without_ladder()
     jobs = () if ladder is None else ladder.jobs
     specs = [job.spec for job in jobs]
     held = frozenset[str]() if ladder is None else ladder.held_out

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scalelab.fitting import Estimate
 
 Verdict = Literal["agrees", "differs", "cannot tell"]
+Kind = Literal["count", "power", "loss", "plain", "percent"]
+Mark = Literal["point", "hollow", "line", "dashed"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Axis:
 
     title: str
     log: bool = True
-    kind: Literal["count", "power", "loss", "plain", "percent"] = "plain"
+    kind: Kind = "plain"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Series:
 
     x: Sequence[float]
     y: Sequence[float]
-    mark: Literal["point", "hollow", "line", "dashed"] = "point"
+    mark: Mark = "point"
     label: str = ""
     level: float | None = None
     low: Sequence[float] = ()
@@ -182,10 +184,10 @@ def overall(findings: Sequence[Finding]) -> Verdict:
     return "agrees" if found and set(found) == {"agrees"} else "cannot tell"
 
 
-def phrase(findings: Sequence[Finding] = ()) -> str:
+def phrase(findings: Sequence[Finding] = (), whose: str = "the paper") -> str:
     """How a statement begins: the verdict of all comparisons, and which of them make it.
 
-    Without any nothing can be told.
+    Without any nothing can be told. whose: claims they are, where not the paper's.
     """
     by: dict[Verdict, list[str]] = {"agrees": [], "differs": [], "cannot tell": []}
     for finding in findings:
@@ -195,12 +197,12 @@ def phrase(findings: Sequence[Finding] = ()) -> str:
         rest = [f"{len(agree)} agree"] * bool(agree) + [f"{len(still_open)} open"] * bool(
             still_open
         )
-        text = "Differs from the paper"
+        text = f"Differs from {whose}"
         if rest:
             text += f" in {', '.join(differ)} ({', '.join(rest)} of {len(findings)} comparisons)"
         return text
     if agree and not still_open:
-        return "Agrees with the paper"
+        return f"Agrees with {whose}"
     text = "Cannot tell at this scale"
     if agree:
         text += f" ({', '.join(still_open)} open, {len(agree)} of {len(findings)} agree)"

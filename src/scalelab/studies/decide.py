@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,6 +70,13 @@ SCAN_WIDTHS = ((16, 64), (256,), (1024,), (2048,), (4096,))
 TOO_WIDE = "too-wide"
 """Code of the notice that sizes end where one could not be trained."""
 
+OVER_BUDGET, NARROW, CORPUS_IS_THE_LIMIT = "over-budget", "narrow-ladder", "corpus-is-the-limit"
+OF_THE_LADDER = (OVER_BUDGET, NARROW, CORPUS_IS_THE_LIMIT)
+"""Codes of the notices that say something only where a ladder is trained."""
+
+DATA_SIZES = "data sizes"
+"""Name of the choice that describes the runs of a ladder and nothing else."""
+
 
 class Watcher(Observer, Protocol):
     """Who is told of stages."""
@@ -83,12 +90,14 @@ class Aim:
     """What the ladder is for.
 
     share: of the budget that it may fill. span: ratio of its largest size to its smallest that is
-    aimed at. curve_points: evaluations along each of its runs.
+    aimed at. curve_points: evaluations along each of its runs. trained: or only the yardstick of
+    designs with runs of their own, which take batch and rates from its sizes.
     """
 
     share: float = 1.0
     span: float = TWO_DECADES
     curve_points: int = 10
+    trained: bool = True
 
 
 LADDER_ALONE = Aim()
@@ -119,6 +128,14 @@ class Decisions:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as plan.json holds them."""
         return asdict(self)
+
+    def without_ladder(self) -> Decisions:
+        """Without what concerns the training of a ladder, for a study that trains none."""
+        return replace(
+            self,
+            choices=tuple(c for c in self.choices if c.name != DATA_SIZES),
+            notices=tuple(n for n in self.notices if n.code not in OF_THE_LADDER),
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Decisions:
@@ -251,7 +268,7 @@ def decide(
     if cost > left.amount:
         notices.append(
             Notice(
-                "over-budget",
+                OVER_BUDGET,
                 "measuring took so long that even the smallest ladder of these sizes goes beyond "
                 "the budget. Give a larger --budget, or keep the machine free.",
             )
@@ -309,7 +326,7 @@ def sketch(
     left = filled(budget) - PROBES * aim.share
     available = Budget(budget.unit, budget.amount * left * aim.share)
     spec = _ladder_spec(corpus, batch, settings, pool, aim)
-    shapes = _choose_sizes(scan, available, spec, family, settings.sizes, aim.span, widest)
+    shapes = _choose_sizes(scan, available, spec, family, settings.sizes, aim, widest)
     family = family.up_to(shapes[-1].d_model)
     watcher.stage("measuring the speed of each size", len(shapes))
     speeds = probe.measure_speeds(folder, shapes, str(corpus.folder), batch, 1.0, pool, watcher)
@@ -336,16 +353,16 @@ def _choose_sizes(
     spec: LadderSpec,
     family: Family,
     count: int,
-    wanted: float,
+    aim: Aim,
     widest: float,
 ) -> Sequence[TransformerShape]:
     """The largest ladder of sizes whose top still gets TOKENS_PER_PARAMETER within the budget.
 
     scan: tokens per second at a few widths; between them the time per token and layer is taken to
     be linear in the FLOP per token and layer: a small layer costs a GPU, which waits for the next
-    call, a time of its own. wanted: ratio of the largest size to the smallest. widest: the largest
-    width that may be chosen. Where no ladder of two decades reaches those tokens, the one that
-    comes nearest; where none is affordable, fewer decades.
+    call, a time of its own. widest: the largest width that may be chosen. Where no ladder of two
+    decades reaches those tokens, the one that comes nearest; where none is affordable, fewer
+    decades; where not even one of those is, the cheapest, unless it is to be trained.
     """
     scanned = [(shape_of_width(w, family.up_to(w)), speed) for w, speed in scan.items()]
     flops = [flops_per_token(shape) / shape.n_layer for shape, _ in scanned]
@@ -356,16 +373,17 @@ def _choose_sizes(
         return 1 / (per_layer * shape.n_layer)
 
     affordable: list[tuple[float, float, Sequence[TransformerShape]]] = []
-    cheapest = math.inf
+    cheapest: tuple[float, Sequence[TransformerShape]] = math.inf, ()
     for width in reversed([width for width in WIDTHS if width <= widest]):
-        shapes = rungs(width, family.up_to(width), count, wanted)
+        shapes = rungs(width, family.up_to(width), count, aim.span)
         if len(shapes) < LEAST_SIZES:
             continue
         sizes = [Rung(shape, speed_of(shape), 1.0) for shape in shapes]
         ladder = fit_budget(sizes, budget, spec)
         if ladder is None:
             least = smallest(sizes, spec)
-            cheapest = min(cheapest, least.seconds if budget.unit == "seconds" else least.flops)
+            cost = least.seconds if budget.unit == "seconds" else least.flops
+            cheapest = min(cheapest, (cost, shapes), key=lambda entry: entry[0])
             continue
         ratio = ladder.tokens[-1] / size_of(shapes[-1])
         span = size_of(shapes[-1]) / size_of(shapes[0])
@@ -375,10 +393,12 @@ def _choose_sizes(
             break
         affordable.append((ratio, span, shapes))
     wide = [entry for entry in affordable if entry[1] >= TWO_DECADES]
+    if not affordable and cheapest[1] and not aim.trained:
+        return cheapest[1]
     if not affordable:
         raise SpecError(
             f"the budget leaves {budget} for training; the smallest ladder needs "
-            f"{Budget(budget.unit, cheapest)} on this machine. Give a larger --budget."
+            f"{Budget(budget.unit, cheapest[0])} on this machine. Give a larger --budget."
         )
     return max(wide or affordable, key=lambda entry: entry[0])[2]
 
@@ -451,7 +471,7 @@ def _size_choices(sizes: Sequence[Rung], ladder: Ladder, pool: Pool) -> tuple[Ch
             "measured",
         ),
         Choice(
-            "data sizes",
+            DATA_SIZES,
             ", ".join(format_count(tokens) for tokens in ladder.tokens) + " tokens",
             "all of the corpus, once" if ladder.capped else "what the budget leaves",
             "measured",
@@ -490,7 +510,7 @@ def _decisions(
     if span < TWO_DECADES:
         notices.append(
             Notice(
-                "narrow-ladder",
+                NARROW,
                 f"the sizes span a factor of {span:.0f}, less than two decades, which is what "
                 "this budget pays for; exponents in N will be uncertain. Give a larger --budget.",
             )
@@ -498,7 +518,7 @@ def _decisions(
     if ladder.capped:
         notices.append(
             Notice(
-                "corpus-is-the-limit",
+                CORPUS_IS_THE_LIMIT,
                 f"one pass of the corpus has {format_count(spec.corpus_tokens)} tokens: the "
                 "largest data size is that, and the budget is not used up. Give more text.",
             )

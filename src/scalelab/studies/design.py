@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from scalelab.corpus import Corpus
 from scalelab.counting import Shape, TransformerShape, flops_per_token
-from scalelab.errors import Notice
+from scalelab.errors import Notice, SpecError
 from scalelab.execution.execute import Job
 from scalelab.studies.conclusion import Conclusion
 from scalelab.studies.evidence import Evidence
@@ -93,6 +93,12 @@ class Bench:
         run: its id, unique in the study: begin it with the design's name. tokens: D, rounded to
         whole batches. changes: fields of `TrainSpec`, such as lr, batch_tokens, schedule, seed.
         """
+        known = [field.name for field in fields(TrainSpec)]
+        if unknown := [name for name in changes if name not in known]:
+            raise SpecError(
+                f"run {run}: there is no field {unknown[0]!r} of TrainSpec to change; there are "
+                f"{', '.join(known)}."
+            )
         batch = int(changes.get("batch_tokens", self.batch_tokens))
         steps = max(4, round(tokens / batch))
         values: dict[str, Any] = {

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from scalelab.errors import Notice
+from scalelab.errors import Notice, SpecError
 from scalelab.execution.execute import Job
 from scalelab.studies.decide import Aim
 from scalelab.studies.design import Bench, Design, Plan, same_run
+from scalelab.studies.ladder import Ladder
 from scalelab.studies.sizes import size_of
 from scalelab.training.spec import TrainSpec
 from scalelab.units import Budget
@@ -87,7 +88,8 @@ class StudyPlan:
 
 def aim_of(designs: Sequence[Design]) -> Aim:
     """What the ladder of a study with these designs is for."""
-    return Aim(_ladder_share(designs), SPAN, CURVE_POINTS)
+    trained = any(design.ladder for design in designs)
+    return Aim(_ladder_share(designs), SPAN, CURVE_POINTS, trained)
 
 
 def _ladder_share(designs: Sequence[Design]) -> float:
@@ -136,6 +138,7 @@ def divided(
         allowance = Budget(rest.unit, max(share, usual, 0.0))
         plan = make(replace(bench, allowance=allowance, planned=tuple(jobs.values())))
         new = _rename(plan.jobs, known)
+        _refuse_shared_ids(name, new, jobs, bench.ladder)
         fresh = {job.spec.run: job for job in new if job.spec.run not in jobs}
         ladder_runs = set() if bench.ladder is None else {j.spec.run for j in bench.ladder.jobs}
         fresh = {run: job for run, job in fresh.items() if run not in ladder_runs}
@@ -150,6 +153,20 @@ def divided(
         left_out=dict(there.left_out) | {n: tuple(p.left_out) for n, p in found.items()},
         notices=dict(there.notices) | {n: tuple(p.notices) for n, p in found.items()},
     )
+
+
+def _refuse_shared_ids(
+    design: str, new: Sequence[Job], there: Mapping[str, Job], ladder: Ladder | None
+) -> None:
+    """One of two different runs with one id would be lost, the other counted for both."""
+    runs = {job.spec.run: job for job in (() if ladder is None else ladder.jobs)} | dict(there)
+    for job in new:
+        run = job.spec.run
+        if same_run(runs.setdefault(run, job).spec) != same_run(job.spec):
+            raise SpecError(
+                f"the design {design!r} plans a run named {run!r}, which is the name of a "
+                "different run; give every run a name of its own that begins with the design's."
+            )
 
 
 def _rename(jobs: Iterable[Job], known: Mapping[str, str]) -> list[Job]:

@@ -177,6 +177,8 @@ def bench_of(
 def describe(planned: Planned) -> list[str]:
     """The plan as lines: every choice with its reason, then sizes, tokens, cost."""
     decisions, ladder = planned.decisions, planned.ladder
+    if ladder is None:
+        decisions = decisions.without_ladder()
     lines = [f"{c.name}: {c.value} - {c.reason} ({c.source})" for c in decisions.choices]
     lines += [f"note: {notice}" for notice in decisions.notices]
     if ladder is not None:

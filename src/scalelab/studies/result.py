@@ -111,6 +111,14 @@ class StudyResult:
     design_runs: pl.DataFrame = field(default_factory=_no_runs)
 
     @property
+    def all_runs(self) -> pl.DataFrame:
+        """The ladder's runs and those that designs asked for, as one run table."""
+        import polars as pl
+
+        tables = [table for table in (self.runs, self.design_runs) if not table.is_empty()]
+        return pl.concat(tables, how="diagonal_relaxed") if tables else self.runs
+
+    @property
     def has_ladder(self) -> bool:
         """Whether it has a base ladder to report: a study of designs may do without."""
         return not self.conclusions or bool(self.fits or self.held_out or self.curves.height)

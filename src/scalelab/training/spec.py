@@ -5,12 +5,18 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 from scalelab.counting import RecurrentShape, Shape, TransformerShape
 from scalelab.errors import RecordError, SpecError
 from scalelab.training.records import read_json
 from scalelab.training.schedules import SCHEDULES
+
+_NUMBERS: dict[str, tuple[type | UnionType, str]] = {
+    "int": (int, "a whole number"),
+    "float": (int | float, "a number"),
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,11 @@ class TrainSpec:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind, what = _NUMBERS.get(str(field.type), (object, ""))
+            if not isinstance(value, kind):
+                raise SpecError(f"run {self.run}: {field.name} is {value!r}; {what} is expected.")
         length = "unroll" if self.unroll else "context"
         if self.unroll < 0 or (self.unroll and isinstance(self.shape, TransformerShape)):
             raise SpecError(

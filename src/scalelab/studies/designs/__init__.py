@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from scalelab.studies.designs import (
     shape,
     transfer,
 )
+from scalelab.studies.divide import REPLICATES
+from scalelab.studies.own_design import read_design
 
 DESIGNS: dict[str, Design] = {
     design.name: design
@@ -50,26 +51,20 @@ def get_designs(names: Sequence[str]) -> tuple[Design, ...]:
 
     A name that ends in .py is a file with a `Design` named DESIGN. SpecError names what is unknown.
     """
-    files = [name for name in names if name.endswith(".py")]
+    files = list(dict.fromkeys(name for name in names if name.endswith(".py")))
     unknown = [name for name in names if name not in (*DESIGNS, *files, ALL)]
     if unknown:
         raise SpecError(
             f"there is no design {unknown[0]!r}; there are {', '.join(DESIGNS)}, {ALL} for all of "
             "them, and files MINE.py with a DESIGN of your own."
         )
-    own = tuple(_from_file(Path(name)) for name in files)
+    own = tuple(read_design(Path(name)) for name in files)
     chosen = tuple(d for name, d in DESIGNS.items() if name in names or ALL in names)
-    twice = [d.name for d in own if d.name in DESIGNS]
-    if twice:
-        raise SpecError(f"the name {twice[0]!r} is taken by a design of scalelab; choose another.")
+    taken = [ALL, REPLICATES, *DESIGNS]
+    for file, design in zip(files, own, strict=True):
+        if design.name in taken:
+            raise SpecError(
+                f"{file}: the name {design.name!r} is taken; choose another for DESIGN."
+            )
+        taken.append(design.name)
     return chosen + own
-
-
-def _from_file(path: Path) -> Design:
-    try:
-        found = runpy.run_path(str(path)).get("DESIGN")
-    except (OSError, ImportError, SyntaxError, NameError) as error:
-        raise SpecError(f"cannot read the design {path}: {error}") from error
-    if not isinstance(found, Design):
-        raise SpecError(f"{path} defines no DESIGN; a scalelab.studies.design.Design is expected.")
-    return found
