@@ -57,12 +57,17 @@ CONTROL_SHARES = (1, 2)
 bytes as in Kaplan et al. 2020, section 3.2.1 ("the same dataset and context length"), or 512."""
 
 GAUGED = (0, 1, 2)
-"""Sizes whose rate is bracketed; a power law through them gives all, because single rates scatter
-by a factor of 1.5 (docs/LOG.md). The largest would cost as much as the others together."""
+"""Sizes whose rate is bracketed. The largest would cost as much as the others together."""
 
-GAUGE_STEPS = 1600
-"""Fewer steps than this make the bracketing runs longer, up to twice: a recurrent network needs
-some hundred steps to begin to learn. (measured: at 48 steps all rates are alike)"""
+RATE_SLOPE = -0.5
+"""Of the best rate in N: inverse in the width, as along the ladder. The median over the bracketed
+sizes sets the height. (measured: a slope through three sizes whose short runs had hardly begun to
+learn went from .23 at 6k parameters to .0013 at 56k; docs/LOG.md)"""
+
+GAUGE_STEPS = {"transformer": 1600, "recurrent": 3200}
+"""Fewer steps than these make the bracketing runs, an eighth as long, longer, up to four times: a
+recurrent network needs some hundred steps to begin to learn. (measured: after 48 steps all rates are
+alike, after 200 most still are)"""
 
 GAUGE_SHARE = 0.3
 """Of the allowance, for bracketing: 3 to 4 runs of an eighth or more of three of four sizes."""
@@ -139,14 +144,14 @@ def _guess(bench: Bench, shape: Shape) -> float:
 
 
 def tuned(bench: Bench, shapes: Sequence[Shape], tokens: float) -> list[Job]:
-    """Runs of one family at their best rates: a power law in N through those of `GAUGED` sizes."""
+    """Runs of one family at their best rates: those of `GAUGED` sizes set the height of a law."""
     gauged = [shapes[i] for i in GAUGED if i < len(shapes)]
+    kind = "recurrent" if isinstance(shapes[0], RecurrentShape) else "transformer"
     steps = job(bench, shapes[0], tokens).spec.steps
-    longer = min(2.0, max(1.0, GAUGE_STEPS / steps))
+    longer = min(4.0, max(1.0, GAUGE_STEPS[kind] / steps))
     found = bench.gauge.rates([job(bench, shape, longer * tokens).spec for shape in gauged])
-    sizes = np.log([size_of(shape) for shape in gauged])
-    law = np.polyfit(sizes, np.log(found), 1) if len(gauged) > 1 else [0.0, math.log(found[0])]
-    rates = np.exp(np.polyval(law, np.log([size_of(shape) for shape in shapes])))
+    height = np.median(np.log(found) - RATE_SLOPE * np.log([size_of(shape) for shape in gauged]))
+    rates = np.exp(height + RATE_SLOPE * np.log([size_of(shape) for shape in shapes]))
     return [job(bench, s, tokens, float(rate)) for s, rate in zip(shapes, rates, strict=True)]
 
 
