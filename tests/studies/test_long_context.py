@@ -115,7 +115,7 @@ def test_the_share_of_an_hour_buys_ladders_up_to_55k_parameters() -> None:
     assert context.plan(hour(190.0)).jobs
 
 
-@pytest.mark.parametrize(("cells", "amount"), [((), 120.0), (("lstm",), 150.0)])
+@pytest.mark.parametrize(("cells", "amount"), [((), 80.0), (("lstm",), 100.0)])
 def test_what_would_buy_a_ladder_does(cells: tuple[Cell, ...], amount: float) -> None:
     assert largest_ladder(hour(amount), cells) is None
     found = re.search(

@@ -66,8 +66,8 @@ learn went from .23 at 6k parameters to .0013 at 56k; docs/LOG.md)"""
 
 GAUGE_STEPS = {"transformer": 1600, "recurrent": 3200}
 """Fewer steps than these make the bracketing runs, an eighth as long, longer, up to four times: a
-recurrent network needs some hundred steps to begin to learn. (measured: after 48 steps all rates are
-alike, after 200 most still are)"""
+recurrent network needs some hundred steps to begin to learn. (measured: after 48 steps all rates
+are alike, after 200 most still are)"""
 
 GAUGE_SHARE = 0.3
 """Of the allowance, for bracketing: 3 to 4 runs of an eighth or more of three of four sizes."""
