@@ -140,7 +140,12 @@ def test_ends_that_are_unknown_are_open() -> None:
 
 def test_the_headline_has_a_line_for_each_design() -> None:
     lines = [str(line) for line in report.headline(designs_alone())]
-    assert lines == [f"{c.design}: {c.verdict}. {c.statement}" for c in FOUND]
+    assert [line.split(":")[0] for line in lines] == [c.design for c in FOUND]
+    said = replace(FOUND[0], statement="Cannot tell at this scale: wide.")
+    bare = replace(FOUND[0], statement="two heads are enough")
+    first = [report.headline(study(conclusions=[one]))[0].text for one in (said, bare)]
+    assert said.verdict == "cannot tell"
+    assert first == [said.statement, f"{bare.verdict}. {bare.statement}"]
     assert not any("\n" in line for line in lines)
     both = report.headline(study(conclusions=FOUND))
     assert [line.label for line in both[len(FOUND) :]] == [

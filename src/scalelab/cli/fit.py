@@ -99,12 +99,13 @@ def _fit(command: Fit, table: RunTable) -> Model:
     from scalelab.errors import SpecError
     from scalelab.fitting import at_best_batch, checked, fit_auto, sweep_optima
     from scalelab.fitting import fit as fit_law
+    from scalelab.fitting.observations import select
 
     runs = table.finished
     if command.critical_batch:
         runs = at_best_batch(runs, numbers("critical-batch", command.critical_batch))
     if command.sweep:
-        swept = runs
+        swept, _ = select(runs)
         runs = sweep_optima(swept, command.sweep)
         if left := swept.select("params", "tokens").n_unique() - len(runs):
             why = "lowest at an end, or of fewer than three values"

@@ -31,8 +31,19 @@ class Finding:
 
 
 def headline(result: StudyResult) -> tuple[Finding, ...]:
-    """``shape: agrees. STATEMENT`` for each design; then the ladder, where there is one."""
-    designs = tuple(Finding(c.design, f"{c.verdict}. {c.statement}") for c in result.conclusions)
+    """``shape: STATEMENT`` for each design; then the ladder, where there is one.
+
+    Before a statement that does not begin with the verdict, as a user's own may not, stands that.
+    """
+    designs = tuple(
+        Finding(
+            c.design,
+            c.statement
+            if c.statement.lower().startswith(c.verdict)
+            else f"{c.verdict}. {c.statement}",
+        )
+        for c in result.conclusions
+    )
     return designs + (of_ladder(result) if result.has_ladder else ())
 
 
