@@ -38,7 +38,7 @@ def overview(conclusions: Sequence[Conclusion]) -> str:
             badge(c.verdict),
             measured(c.findings[0]) if c.findings else "-",
             expected(c.findings[0].check) if c.findings else "-",
-            c.statement,
+            c.statement.partition(": ")[0],  # whole where the design has its part
         ]
         for c in conclusions
     ]

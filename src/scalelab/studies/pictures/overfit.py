@@ -10,6 +10,7 @@ from scalelab.studies.analysis.attempt import Attempt
 from scalelab.studies.analysis.extent import Extent
 from scalelab.studies.analysis.overfit_grid import NO_LIMIT, Grid, Stop
 from scalelab.studies.conclusion import Axis, Picture, Series
+from scalelab.studies.subsets import Limited
 from scalelab.units import format_count, format_number
 
 NAME = "overfitting"
@@ -38,15 +39,22 @@ def pictures(
     return found
 
 
+def _points(cells: Sequence[Limited], x: Sequence[float], level: float) -> list[Series]:
+    """The losses of a row of the grid, hollow where the held-out loss had not turned."""
+    found = []
+    for turned, mark in ((True, "point"), (False, "hollow")):
+        kept = [i for i, one in enumerate(cells) if one.turned is turned]
+        if kept:
+            at, losses = [x[i] for i in kept], [cells[i].loss for i in kept]
+            found.append(Series(at, losses, mark, level=level))  # type: ignore[arg-type]
+    return found
+
+
 def _by_data(grid: Grid, law: Attempt) -> Picture:
     series = []
     for n in sorted({one.params for one in grid.cells}):
         cells = [one for one in grid.cells if one.params == n]
-        for turned, mark in ((True, "point"), (False, "hollow")):
-            kept = [one for one in cells if one.turned is turned]
-            if kept:
-                x, y = [float(one.unique) for one in kept], [one.loss for one in kept]
-                series.append(Series(x, y, mark, level=float(n)))  # type: ignore[arg-type]
+        series += _points(cells, [float(one.unique) for one in cells], float(n))
         if law.fit is not None:
             d = np.geomspace(cells[0].unique, 2 * cells[-1].unique, 40)
             fitted = law.fit.predict(params=float(n), tokens=d).value
@@ -68,11 +76,7 @@ def _by_size(grid: Grid, law: Attempt) -> Picture:
     series = []
     for d in sorted({one.unique for one in grid.cells}):
         cells = [one for one in grid.cells if one.unique == d]
-        for turned, mark in ((True, "point"), (False, "hollow")):
-            kept = [one for one in cells if one.turned is turned]
-            if kept:
-                x, y = [float(one.params) for one in kept], [one.loss for one in kept]
-                series.append(Series(x, y, mark, level=float(d)))  # type: ignore[arg-type]
+        series += _points(cells, [float(one.params) for one in cells], float(d))
         if law.fit is not None:
             fitted = law.fit.predict(params=n, tokens=float(d)).value
             series.append(Series(n.tolist(), fitted.tolist(), "line", level=float(d)))
