@@ -113,3 +113,9 @@ def test_reasons_are_given_for_what_differs_alone_and_once() -> None:
     assert because([DIFFERS, steep, found(other, 0.1, 0.2)]) == (
         " What may be behind it: loss increase, heads: small embeddings; alpha_N: these are bytes."
     )
+
+
+def test_what_was_measured_is_not_said_to_be_missing() -> None:
+    check = Check.at_most("x", 1.0, "nowhere", "x is small")
+    assert Finding(check, Estimate(0.5, 0.4, 0.6, 0.9), "no run has finished").why == ""
+    assert Finding(check, None, "no run has finished").why == "no run has finished"

@@ -136,8 +136,7 @@ def measured(finding: Finding) -> str:
     """What was measured, with its level; or why it could not be."""
     if finding.estimate is None:
         return finding.why or "not measured"
-    text = f"{shown(finding.estimate)} ({finding.estimate.level:.0%})"
-    return f"{text}; {finding.why}" if finding.why else text
+    return f"{shown(finding.estimate)} ({finding.estimate.level:.0%})"
 
 
 def expected(check: Check) -> str:

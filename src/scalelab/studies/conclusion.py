@@ -84,11 +84,19 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """A check with what was measured; estimate None where it could not be, then `why` says it."""
+    """A check with what was measured; estimate None where it could not be, then `why` says it.
+
+    A `why` given with an estimate is for the case that there is none, and is dropped.
+    """
 
     check: Check
     estimate: Estimate | None
     why: str = ""
+
+    def __post_init__(self) -> None:
+        """Nothing is missing where something was measured."""
+        if self.estimate is not None:
+            object.__setattr__(self, "why", "")
 
     @property
     def verdict(self) -> Verdict:
