@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,11 @@ from scalelab.errors import SpecError
 from scalelab.fitting.diagnosis import diagnose
 from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
 from scalelab.fitting.intervals import Method, choose_intervals, draw
+from scalelab.fitting.judge import judge, outside
 from scalelab.fitting.observations import observe
 from scalelab.fitting.profile import profile as profiled
 from scalelab.fitting.result import Fit, check_level
+from scalelab.fitting.search import settle
 from scalelab.laws import Law, get_law
 
 if TYPE_CHECKING:
@@ -78,7 +81,8 @@ def fit(
     check_level(level)
     if seed < 0:
         raise SpecError(f"seed is {seed}; a whole number of at least 0 is expected.")
-    observed = observe(law, table, clusters, weights, std)
+    observed = settle(observe(law, table, clusters, weights, std))
+    law = observed.law
     how = choose_estimator(
         estimator,
         observed,
@@ -94,6 +98,9 @@ def fit(
     drawn = draw(observed, how, optimum, method, np.random.default_rng([seed, 0]))
     ends = np.quantile(drawn.theta, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.exponent}
+    found = diagnose(observed, optimum, how, method, exponents)
+    doubts = (*judge(observed, optimum), *outside(law, optimum.theta, ends))
+    found = replace(found, warnings=(*doubts, *found.warnings))
     return Fit(
         law=law,
         theta=optimum.theta,
@@ -108,7 +115,7 @@ def fit(
         level=level,
         ranges=observed.ranges,
         conventions=dict(conventions or {}),
-        diagnosis=diagnose(observed, optimum, how, method, exponents),
+        diagnosis=found,
         fingerprint=observed.fingerprint,
         seed=seed,
         rows=observed.rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scalelab.errors import FitError
 from scalelab.laws import Array, Law
+from scalelab.table.schema import run_column
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,6 +70,10 @@ class Observations:
         Their standard deviations up to a factor, so that the squares of the inverse, by which least
         squares weighs runs, have mean 1; None where no standard deviations are given.
         """
+        if self.law.scale == "linear":
+            # In units of its own scatter, so that Huber's delta means the same for any response.
+            spread = np.full(len(self.target), float(np.std(self.target)))
+            return spread if self.std is None else np.asarray(spread * self.error)
         if self.std is None:
             return None
         # The standard deviation of the response is that of its logarithm times the response.
@@ -119,6 +124,7 @@ def observe(
     )
     table = table.with_row_index(_ROW, offset=1).with_columns(ids.alias("run"))
     kept, left_out = select(table)
+    law = _suited(law, kept)
     _check(law, kept, left_out)
     # In a canonical order, so that a shuffled table gives the same fit to the last bit.
     flat = [name for name in wanted if not kept[name].dtype.is_nested()]
@@ -130,7 +136,7 @@ def observe(
         law=law,
         names=tuple(kept["run"]),
         inputs=inputs,
-        target=np.log(kept[law.response].cast(pl.Float64).to_numpy()),
+        target=law.on_scale(kept[law.response].cast(pl.Float64).to_numpy()),
         weights=weight,
         clusters=groups,
         by=by,
@@ -145,6 +151,31 @@ def observe(
         std=said,
         ignored=_ignored(law, kept),
     )
+
+
+def _suited(law: Law, kept: pl.DataFrame) -> Law:
+    """A user's own law takes columns of its table that are zero or negative as they are.
+
+    A response of such values is fitted by differences, for it has no logarithm.
+    """
+    if law.written is None:
+        return law
+    low = {name for name in (*law.inputs, law.response) if _has_no_logarithm(kept, name)}
+    signed = tuple(name for name in law.inputs if name in low and name not in law.raw)
+    return replace(
+        law,
+        raw=(*law.raw, *signed),
+        signed=(*law.signed, *signed),
+        scale="linear" if law.response in low else law.scale,
+    )
+
+
+def _has_no_logarithm(kept: pl.DataFrame, name: str) -> bool:
+    """Whether a column that the schema does not hold to be positive has values up to zero."""
+    column = run_column(name)
+    if (column is not None and column.positive) or not kept[name].dtype.is_numeric():
+        return False
+    return bool((kept[name] <= 0).any())
 
 
 def _ignored(law: Law, kept: pl.DataFrame) -> dict[str, tuple[float, float]]:
@@ -292,7 +323,7 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             raise FitError(f"column {name} is {kept[name].dtype}; a law is fitted to numbers.")
         values = kept[name].cast(pl.Float64)
         possible = values >= 0 if name in law.raw else values > 0
-        if name in law.signed:
+        if name in law.signed or (name == law.response and law.scale == "linear"):
             possible = values.is_not_null()
         bad = kept.filter(values.is_null() | ~(values.is_finite() & possible))
         if len(bad):
@@ -316,7 +347,8 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             f"every run has {law.response} = {kept[law.response][0]:g}; there is nothing to fit."
         )
     for name in law.inputs:
-        if name not in law.raw and kept[name].n_unique() == 1:
+        own = name not in law.raw or law.written is not None
+        if own and kept[name].n_unique() == 1:
             raise FitError(
                 f"every run has {name} = {kept[name][0]:g}; law {law.name} needs {name} to vary. "
                 "Add runs at other values, or fit a law without it."

@@ -234,7 +234,7 @@ class Fit:
             for name, factor in factors.items()
             if factor > EXTRAPOLATION
         )
-        value, low, high = (np.exp(part).reshape(shape) for part in (value, low, high))
+        value, low, high = (self.law.off_scale(part).reshape(shape) for part in (value, low, high))
         return Prediction(value, low, high, level, factors, notices)
 
     def flops_at(self, logs: tuple[Array, ...]) -> Array | None:
@@ -309,7 +309,7 @@ class Fit:
             },
             "derived": {name: one.to_dict() for name, one in self.derived.items()},
             "conventions": dict(self.conventions),
-            "estimator": str(self.estimator),
+            "estimator": self.estimator.text(self.law.response, self.law.scale),
             "intervals": str(self.intervals),
             "backtest": dict(self.backtest),
         }
