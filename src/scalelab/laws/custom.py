@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.errors import SpecError
+from scalelab.expressions import parse
 from scalelab.laws.dual import Array, jacobian, variables
 from scalelab.laws.law import Law, Parameter
 
@@ -20,24 +19,6 @@ _COLUMNS = (
     *("params", "tokens", "flops", "steps", "unique_tokens", "batch_tokens", "lr", "position"),
     *("n_layer", "d_model", "d_ff", "n_head", "context", "vocabulary"),
 )
-_FUNCTIONS: Mapping[str, np.ufunc] = {
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "abs": np.abs,
-    "tanh": np.tanh,
-    "log1p": np.log1p,
-    "expm1": np.expm1,
-    "min": np.minimum,
-    "max": np.maximum,
-}
-_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
-    ast.Pow: lambda a, b: a**b,
-}
 EXPONENTS = (0.05, 0.12, 0.25, 0.4, 0.7, 1.1)
 """Where the search starts for a parameter that the law is not linear in, unless it says itself."""
 
@@ -53,8 +34,8 @@ def custom_law(
 ) -> Law:
     """A law from its formula.
 
-    formula: text such as ``E + A / N^alpha + B / D^beta`` (operators + - * / ^, brackets, exp log
-    sqrt abs tanh log1p expm1 min max), or a function (p, x) -> response in plain numpy, where p has
+    formula: text such as ``E + A / N^alpha + B / D^beta`` (the language of
+    `scalelab.expressions`), or a function (p, x) -> response in plain numpy, where p has
     the parameters and x the inputs by name. parameters: names, or `Parameter` objects where bounds
     or starts are to be other than: above zero, in the logarithm for a coefficient, .001 to 10 for
     what the formula is not linear in. Text needs none: what is not an input is a parameter.
@@ -64,7 +45,8 @@ def custom_law(
     Raises SpecError when the text cannot be read, or nothing in it is an input or a parameter.
     """
     if isinstance(formula, str):
-        tree, names = _parse(formula)
+        expression = parse(formula, (*_ALIASES, *_COLUMNS, *inputs))
+        names = expression.names
         known = {**_ALIASES, **{c: c for c in (*_COLUMNS, *inputs)}}
         aliases = {n: known[n] for n in names if n in known}
         given = [p if isinstance(p, str) else p.name for p in parameters]
@@ -81,7 +63,7 @@ def custom_law(
 
         def evaluated(p: SimpleNamespace, x: SimpleNamespace) -> Any:
             scope = {n: getattr(x, column) for n, column in aliases.items()}
-            return _evaluate(tree, {**scope, **{n: getattr(p, n) for n in found}})
+            return expression.evaluate({**scope, **{n: getattr(p, n) for n in found}})
 
         response_of: Callable[[SimpleNamespace, SimpleNamespace], Any] = evaluated
 
@@ -245,69 +227,3 @@ def _slopes(law: Law, response_of: _Response, theta: Array, log_inputs: tuple[Ar
     x = SimpleNamespace(**dict(zip(law.inputs, columns, strict=True)))
     with np.errstate(all="ignore"):
         return jacobian(response_of(p, x), theta.shape[1], len(log_inputs[0]))[1]
-
-
-# --- text ---------------------------------------------------------------------------------------
-
-
-def _parse(text: str) -> tuple[ast.expr, list[str]]:
-    """The tree of a formula, and the names in it in order."""
-    body = re.sub(r"^\s*(l|loss)\s*=", "", text.replace("^", "**"), flags=re.IGNORECASE)
-    try:
-        tree = ast.parse(body.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
-        raise SpecError(f"formula {text!r} is not understood: {error.args[0]}.") from None
-    names: dict[str, None] = {}
-    called: set[ast.expr] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            if (
-                not isinstance(node.func, ast.Name)
-                or node.func.id not in _FUNCTIONS
-                or node.keywords
-            ):
-                raise SpecError(
-                    f"formula {text!r}: a function is not known; there are {', '.join(_FUNCTIONS)}."
-                )
-            called.add(node.func)
-            takes = _FUNCTIONS[node.func.id].nin
-            if len(node.args) != takes:
-                raise SpecError(f"formula {text!r}: {node.func.id} takes {takes} in its brackets.")
-            continue
-        known = (
-            (isinstance(node, ast.Constant) and isinstance(node.value, int | float))
-            or (isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS)
-            or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd))
-            or isinstance(node, ast.Name | ast.operator | ast.unaryop | ast.expr_context)
-        )
-        if not known:
-            raise SpecError(
-                f"formula {text!r}: {type(node).__name__} is not arithmetic; numbers, names, "
-                "+ - * / ^ and brackets are."
-            )
-    for node in sorted(
-        (n for n in ast.walk(tree) if isinstance(n, ast.Name)), key=lambda n: n.col_offset
-    ):
-        if node in called:
-            continue
-        if node.id in _FUNCTIONS:
-            raise SpecError(f"formula {text!r}: {node.id} is a function; call it, or rename it.")
-        names[node.id] = None
-    return tree, list(names)
-
-
-def _evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return float(value)  # type: ignore[arg-type]
-        case ast.Name(id=name):
-            return scope[name]
-        case ast.BinOp(left=left, op=op, right=right):
-            return _OPERATORS[type(op)](_evaluate(left, scope), _evaluate(right, scope))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, scope)
-        case ast.UnaryOp(operand=operand):
-            return _evaluate(operand, scope)
-        case ast.Call(func=ast.Name(id=name), args=args):
-            return _FUNCTIONS[name](*(_evaluate(argument, scope) for argument in args))
-    raise AssertionError(ast.dump(node))
