@@ -201,8 +201,9 @@ class _Reader:
         if rest.startswith("`"):
             return self.quoted(rest)
         for name in self.known:
-            if rest.startswith(name) and self.ends(rest, name):
-                return self.name(name, len(name))
+            plain = name.strip()
+            if rest.startswith(plain) and self.ends(rest, plain):
+                return self.name(name, len(plain))
         if number := _NUMBER.match(rest):
             return self.number(number[0])
         if word := _NAME.match(rest):

@@ -26,7 +26,8 @@ class TableOptions:
     scalelab study, or a folder or quoted pattern of files with a run each."""
     column: tuple[str, ...] = ()
     """NAME=COLUMN: which column of the table is params, tokens, flops, loss, ... where its name
-    does not say so; NAME='COLUMN*1e9', 'ln(COLUMN)' or '10^COLUMN' where it is in another unit."""
+    does not say so; an expression of columns such as 'COLUMN*1e9', 'ln(COLUMN)', '10^COLUMN' or
+    'TOTAL - EMBEDDING'; or a number that is the same for all runs."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
     drop_bad: bool = False
