@@ -39,6 +39,8 @@ FUNCTIONS: Mapping[str, tuple[int, Callable[..., Any]]] = {
 }
 """Of each function: how many arguments it takes, and what it is."""
 
+SYMBOLS = {"N": "params", "D": "tokens", "C": "flops", "S": "steps", "U": "unique_tokens"}
+"""How papers write columns of the run table, where a table has no column of that very name."""
 _SIGNS = {"**": "^", "\u00d7": "*", "\u00b7": "*", "\u22c5": "*", "\u00f7": "/", "\u2212": "-"}
 """Other ways to write an operator, as papers do."""
 _OPERATOR = re.compile(r"\*\*|[-+*/^\u00d7\u00b7\u22c5\u00f7\u2212]")

@@ -47,7 +47,8 @@ class Fit(TableOptions):
     above: float = 1.0
     """Penalty of a run above the law over that of one below it."""
     weights: str | None = None
-    """A column, a power of one (flops^0.5), frontier(0.05), or a product: how much runs count."""
+    """How much runs count: an expression of columns, such as replicates, flops^0.5 or
+    frontier(0.05)*flops^0.5."""
     std: str | None = None
     """Column with the standard deviation of each loss: residuals count in units of it."""
     clusters: str = "auto"
