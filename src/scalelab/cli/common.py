@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -42,8 +42,11 @@ class TableOptions:
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
 
-    def table(self, *, need_loss: bool = True) -> RunTable:
-        """Read, select and check; what was taken for what goes to standard error."""
+    def table(self, *, need_loss: bool = True, untold: Collection[str] = ()) -> RunTable:
+        """Read, select and check; what was taken for what goes to standard error.
+
+        untold: codes of notices that the command answers itself.
+        """
         from scalelab.counting.recount import recount
         from scalelab.table import read_runs
 
@@ -55,6 +58,8 @@ class TableOptions:
             last=self.last,
             need_loss=need_loss,
         )
+        told = tuple(notice for notice in table.notices if notice.code not in untold)
+        table = replace(table, notices=told)
         if self.params or self.flops:
             table = recount(table, self.params, self.flops)
         print_lines(table.summary().splitlines(), error=True)
