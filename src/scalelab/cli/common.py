@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -26,7 +26,8 @@ class TableOptions:
     scalelab study, or a folder or quoted pattern of files with a run each."""
     column: tuple[str, ...] = ()
     """NAME=COLUMN: which column of the table is params, tokens, flops, loss, ... where its name
-    does not say so; NAME='COLUMN*1e9', 'ln(COLUMN)' or '10^COLUMN' where it is in another unit."""
+    does not say so; an expression of columns such as 'COLUMN*1e9', 'ln(COLUMN)', '10^COLUMN' or
+    'TOTAL - EMBEDDING'; or a number that is the same for all runs."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
     drop_bad: bool = False
@@ -41,8 +42,11 @@ class TableOptions:
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
 
-    def table(self, *, need_loss: bool = True) -> RunTable:
-        """Read, select and check; what was taken for what goes to standard error."""
+    def table(self, *, need_loss: bool = True, untold: Collection[str] = ()) -> RunTable:
+        """Read, select and check; what was taken for what goes to standard error.
+
+        untold: codes of notices that the command answers itself.
+        """
         from scalelab.counting.recount import recount
         from scalelab.table import read_runs
 
@@ -54,6 +58,8 @@ class TableOptions:
             last=self.last,
             need_loss=need_loss,
         )
+        told = tuple(notice for notice in table.notices if notice.code not in untold)
+        table = replace(table, notices=told)
         if self.params or self.flops:
             table = recount(table, self.params, self.flops)
         print_lines(table.summary().splitlines(), error=True)

@@ -63,7 +63,7 @@ def fit_auto(
                 why = refused
                 continue
             notice = Notice("not-backtested", f"{error} {one} was taken without a test.")
-            return _noticed(model, notice)
+            return noticed(model, notice)
         raise why from None
     for score in sorted(tested.scores.values(), key=lambda score: score.near_error):
         law, weighting = score.candidate.law, score.candidate.weights
@@ -99,7 +99,7 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     try:
         tested = backtest(runs, [candidate], draws=0, clusters=clusters)
     except FitError as error:
-        return _noticed(model, Notice("not-backtested", str(error)))
+        return noticed(model, Notice("not-backtested", str(error)))
     return _with_reach(model, runs, next(iter(tested.scores.values())), tested)
 
 
@@ -119,6 +119,7 @@ def _with_reach(model: Fit, table: pl.DataFrame, score: Score, tested: Backtest)
     return replace(model, backtest=record, reach=reach)
 
 
-def _noticed(model: Fit, notice: Notice) -> Fit:
-    warnings = (*model.diagnosis.warnings, notice)
+def noticed(model: Fit, *notices: Notice) -> Fit:
+    """The same fit with further warnings."""
+    warnings = (*model.diagnosis.warnings, *notices)
     return replace(model, diagnosis=replace(model.diagnosis, warnings=warnings))

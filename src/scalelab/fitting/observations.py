@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.errors import FitError
+from scalelab.fitting.weighing import Weighing
 from scalelab.laws import Array, Law
 from scalelab.table.schema import run_column
 
@@ -229,9 +230,7 @@ def _weights(
         return error**-2 / (error**-2).mean(), said
     if weights is None:
         return np.ones(len(kept)), None
-    logs = np.zeros(len(kept))
-    for term in weights.replace("**", "^").split("*"):
-        logs += _log_weight(law, kept, term.strip(), weights)
+    logs = _log_weights(law, kept, weights)
     found = np.exp(logs - logs.max())
     return found / found.mean(), None
 
@@ -240,15 +239,24 @@ def _relative(std: Array) -> Array:
     return np.asarray(std / np.exp(np.log(std).mean()))
 
 
-def _log_weight(law: Law, kept: pl.DataFrame, term: str, weights: str) -> Array:
-    """Log weights of one factor: frontier(S), a column, or a power of one."""
-    if term.startswith("frontier(") and term.endswith(")"):
-        scale = _number(term[len("frontier(") : -1], weights)
-        if not scale > 0:
-            raise FitError(f"weights {weights!r}: the scale of the frontier must be positive.")
-        return -frontier_excess(_positive(kept, "flops"), _positive(kept, law.response)) / scale
-    column, _, power = term.partition("^")
-    return _number(power or "1", weights) * np.log(_positive(kept, column.strip()))
+def _log_weights(law: Law, kept: pl.DataFrame, weights: str) -> Array:
+    """Log weights by an expression of columns, (n,)."""
+    weighing = Weighing.of(weights, [name for name in kept.columns if name != _ROW])
+    values = {name: _numbers(kept, name) for name in weighing.columns.values()}
+    excess = np.zeros(len(kept))
+    if weighing.needs_frontier:
+        excess = frontier_excess(_positive(kept, "flops"), _positive(kept, law.response))
+    logs, plain = weighing.logs(values, excess)
+    bad = np.flatnonzero(~np.isfinite(logs))
+    if len(bad):
+        row = int(bad[0])
+        parts = [f"{name} {values[name][row]:g}" for name in values if name != weights]
+        shown = f" (with {', '.join(parts)})" if parts else ""
+        raise FitError(
+            f"row {kept[_ROW][row]} (run {kept['run'][row]}): {weights} is {plain[row]}{shown}; a "
+            "weight is made of positive, finite numbers."
+        )
+    return logs
 
 
 def frontier_excess(flops: Array, loss: Array) -> Array:
@@ -263,35 +271,29 @@ def frontier_excess(flops: Array, loss: Array) -> Array:
     return excess
 
 
-def _number(text: str, weights: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise FitError(
-            f"weights {weights!r}: {text!r} is not a number. Write a column (replicates), a power "
-            "of one (flops^0.5), frontier(0.05), or a product of these."
-        )
-    return value
-
-
 def _positive(kept: pl.DataFrame, column: str) -> Array:
-    import polars as pl
-
     if column not in kept.columns:
         raise FitError(
             f"there is no column {column!r} to weigh runs by; the table has "
             f"{', '.join(name for name in kept.columns if name != _ROW)}."
         )
-    values = kept[column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    values = _numbers(kept, column)
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(bad):
         raise FitError(
             f"row {kept[_ROW][int(bad[0])]} (run {kept['run'][int(bad[0])]}): {column} is "
             f"{values[bad[0]]}; a weight is made of positive, finite numbers."
         )
-    return np.asarray(values)
+    return values
+
+
+def _numbers(kept: pl.DataFrame, column: str) -> Array:
+    """A column's numbers; nan where a cell has none."""
+    import polars as pl
+
+    if kept[column].dtype.is_nested():
+        return np.full(len(kept), np.nan)
+    return kept[column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
 
 
 def select(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.errors import SpecError
+from scalelab.expressions import parse
 from scalelab.laws.dual import Array
 from scalelab.laws.law import SYMBOLS, Law, Parameter, Written
 
@@ -19,24 +20,6 @@ _COLUMNS = (
     *("params", "tokens", "flops", "steps", "unique_tokens", "batch_tokens", "lr", "position"),
     *("n_layer", "d_model", "d_ff", "n_head", "context", "vocabulary"),
 )
-_FUNCTIONS: Mapping[str, np.ufunc] = {
-    "exp": np.exp,
-    "log": np.log,
-    "sqrt": np.sqrt,
-    "abs": np.abs,
-    "tanh": np.tanh,
-    "log1p": np.log1p,
-    "expm1": np.expm1,
-    "min": np.minimum,
-    "max": np.maximum,
-}
-_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.Div: lambda a, b: a / b,
-    ast.Pow: lambda a, b: a**b,
-}
 
 
 def custom_law(
@@ -44,6 +27,7 @@ def custom_law(
     parameters: Sequence[Parameter | str] = (),
     *,
     inputs: Sequence[str] = (),
+    columns: Sequence[str] = (),
     name: str = "custom",
     response: str = "loss",
     reference: str = "given by the user",
@@ -65,6 +49,9 @@ def custom_law(
         object sets bounds, which limit the search, and values to start from.
     inputs : sequence of str
         Columns of the run table. Text knows the columns of the schema, and N, D, C, S and U.
+    columns : sequence of str
+        Further columns, such as all those of a table. A name in the text that is one of them is an
+        input, unless it is a usual name of a parameter: the fit then asks which one is meant.
     name, reference : str
         For summaries.
     response : str
@@ -82,25 +69,26 @@ def custom_law(
     """
     if isinstance(formula, str):
         response, body = _left_side(formula, response)
-        tree, names = _parse(body)
-        known = {**SYMBOLS, **{c: c for c in (*_COLUMNS, *inputs)}}
-        columns = {n: known[n] for n in names if n in known}
+        known = {**SYMBOLS, **{c: c for c in (*_COLUMNS, *inputs, *columns)}}
+        expression = parse(body, known)
+        names = expression.names
         given = [p if isinstance(p, str) else p.name for p in parameters]
-        columns = {n: column for n, column in columns.items() if n not in given}
-        found = [n for n in names if n not in columns]
+        taken = {n: known[n] for n in names if n in known and n not in given}
+        found = [n for n in names if n not in taken]
         if response in names:
             raise SpecError(f"formula {formula!r} describes {response} and cannot contain it.")
-        inputs = tuple(dict.fromkeys(columns.values()))
+        said = frozenset((*given, *inputs))
+        inputs = tuple(dict.fromkeys(taken.values()))
         if unused := [n for n in given if n not in found]:
             raise SpecError(f"{unused[0]!r} is not in the formula {formula!r}.")
         by_name = {p if isinstance(p, str) else p.name: p for p in parameters}
         parameters = [by_name.get(n, n) for n in found]
         equation = body.strip()
-        written = Written(tree, columns)
+        written = Written(expression.tree, taken, said)
 
         def evaluated(p: SimpleNamespace, x: SimpleNamespace) -> Any:
-            scope = {n: getattr(x, column) for n, column in columns.items()}
-            return _evaluate(tree, {**scope, **{n: getattr(p, n) for n in found}})
+            scope = {n: getattr(x, column) for n, column in taken.items()}
+            return expression.evaluate({**scope, **{n: getattr(p, n) for n in found}})
 
         response_of: _Response = evaluated
 
@@ -133,12 +121,11 @@ def custom_law(
 
 def _left_side(formula: str, response: str) -> tuple[str, str]:
     """The response that a formula names on its left side, and its right side."""
-    match = re.match(r"\s*([A-Za-z_][\w.]*)\s*=(?!=)(.*)", formula, re.DOTALL)
+    match = re.match(r"\s*(?:`([^`]+)`|([A-Za-z_][\w.]*))\s*=(?!=)(.*)", formula, re.DOTALL)
     if match is None:
         return response, formula
-    if match[1].lower() in ("l", "loss"):
-        return response, match[2]
-    return match[1], match[2]
+    name = match[1] or match[2]
+    return response if name.lower() in ("l", "loss") else name, match[3]
 
 
 def _free(name: str) -> Parameter:
@@ -265,69 +252,3 @@ def _slopes(law: Law, values: Array, log_inputs: tuple[Array, ...]) -> Array:
     """Derivatives of the response by the parameters' values, (k, p, n)."""
     with np.errstate(all="ignore"):
         return law.over_values().value_formula(values, log_inputs)[1]
-
-
-# --- text ---------------------------------------------------------------------------------------
-
-
-def _parse(text: str) -> tuple[ast.expr, list[str]]:
-    """The tree of a formula, and the names in it in order."""
-    body = text.replace("^", "**")
-    try:
-        tree = ast.parse(body.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
-        raise SpecError(f"formula {text!r} is not understood: {error.args[0]}.") from None
-    names: dict[str, None] = {}
-    called: set[ast.expr] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            if (
-                not isinstance(node.func, ast.Name)
-                or node.func.id not in _FUNCTIONS
-                or node.keywords
-            ):
-                raise SpecError(
-                    f"formula {text!r}: a function is not known; there are {', '.join(_FUNCTIONS)}."
-                )
-            called.add(node.func)
-            takes = _FUNCTIONS[node.func.id].nin
-            if len(node.args) != takes:
-                raise SpecError(f"formula {text!r}: {node.func.id} takes {takes} in its brackets.")
-            continue
-        known = (
-            (isinstance(node, ast.Constant) and isinstance(node.value, int | float))
-            or (isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS)
-            or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd))
-            or isinstance(node, ast.Name | ast.operator | ast.unaryop | ast.expr_context)
-        )
-        if not known:
-            raise SpecError(
-                f"formula {text!r}: {type(node).__name__} is not arithmetic; numbers, names, "
-                "+ - * / ^ and brackets are."
-            )
-    for node in sorted(
-        (n for n in ast.walk(tree) if isinstance(n, ast.Name)), key=lambda n: n.col_offset
-    ):
-        if node in called:
-            continue
-        if node.id in _FUNCTIONS:
-            raise SpecError(f"formula {text!r}: {node.id} is a function; call it, or rename it.")
-        names[node.id] = None
-    return tree, list(names)
-
-
-def _evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return float(value)  # type: ignore[arg-type]
-        case ast.Name(id=name):
-            return scope[name]
-        case ast.BinOp(left=left, op=op, right=right):
-            return _OPERATORS[type(op)](_evaluate(left, scope), _evaluate(right, scope))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_evaluate(operand, scope)
-        case ast.UnaryOp(operand=operand):
-            return _evaluate(operand, scope)
-        case ast.Call(func=ast.Name(id=name), args=args):
-            return _FUNCTIONS[name](*(_evaluate(argument, scope) for argument in args))
-    raise AssertionError(ast.dump(node))

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from scalelab.laws.custom import _evaluate as evaluate
+from scalelab.expressions import evaluate
 from scalelab.laws.dual import Array
 from scalelab.laws.law import Law, Parameter
 

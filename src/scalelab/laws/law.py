@@ -113,10 +113,12 @@ class Written:
     """A formula as a user wrote it.
 
     tree: its syntax tree, None for a Python function. columns: name in the formula -> column.
+    said: names of which the user said whether they are inputs or parameters.
     """
 
     tree: ast.expr | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    said: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
+from scalelab.expressions import Expression
 from scalelab.table.cells import decimal_commas
 from scalelab.table.checks import (
     COLUMN_SHARE,
@@ -17,11 +18,11 @@ from scalelab.table.checks import (
     check,
     check_units,
     describe,
+    traced,
     typed_frame,
     unread,
 )
 from scalelab.table.doubts import doubts
-from scalelab.table.expressions import Expression
 from scalelab.table.names import match_columns
 from scalelab.table.progress import last_rows
 from scalelab.table.raw import FILE, ROW
@@ -93,8 +94,9 @@ def read_runs(
     source: a path (CSV, TSV, JSON, JSONL, Parquet, compressed or not), a folder or a pattern of
         such files, a polars or pandas frame, anything with the Arrow interface, a mapping of
         columns or a list of rows.
-    columns: schema name -> the source's column, where the names do not say it, or an expression
-        where it is in another unit: ``COLUMN*1e9``, ``ln(COLUMN)``, ``10^COLUMN``.
+    columns: schema name -> the source's column, where the names do not say it, or an expression of
+        its columns: ``COLUMN*1e9``, ``ln(COLUMN)``, ``TOTAL - EMBEDDING`` (see
+        `scalelab.expressions`); a number is that of every run.
     where: column of the source -> value: only these rows are read.
     convention: how the third of N, D and C follows from the other two (6ND: C = 6 N D).
     drop_bad: leave bad rows out and count them, instead of raising.
@@ -125,12 +127,13 @@ def read_runs(
         frame, cells = frame.filter(keep), cells.filter(keep)
         faults = [replace(f, mask=f.mask.filter(keep), seen=f.seen.filter(keep)) for f in faults]
     faults = [*_broken(cells, raw.broken), *summaries(cells, frame, taken.get("run")), *faults]
-    faults = [fault for fault in (*faults, *check(frame, taken)) if fault.mask.any()]
+    faults = [*faults, *traced(check(frame, taken), mapping, cells)]
+    faults = [fault for fault in faults if fault.mask.any()]
     if faults:
         frame, cells, dropped = _without(frame, cells, faults, file, drop_bad=drop_bad)
         notices.append(dropped)
     if "status" in mapping:
-        notices += _unsaid(cells, mapping["status"].column)
+        notices += _unsaid(cells, mapping["status"].names[0])
     frame = _finite(frame, taken)
     frame, derived = _completed(frame, convention)
     given = {name: taken.get(name, f"{name} (derived)") for name in REQUIRED if name in frame}
@@ -149,7 +152,9 @@ def _typed(
     cells: pl.DataFrame, mapping: dict[str, Expression], notices: list[Notice]
 ) -> tuple[pl.DataFrame, list[Fault]]:
     """The typed columns; one that no law needs and that holds no numbers leaves the mapping."""
-    columns = [(cells[one.column], run_column(name)) for name, one in mapping.items()]
+    columns = [
+        (cells[title], run_column(name)) for name, one in mapping.items() for title in one.names
+    ]
     commas = decimal_commas(
         (one, column) for one, column in columns if column and column.dtype in ("int", "float")
     )
