@@ -79,9 +79,9 @@ class _Description:
             )
         if self.named and (missing := [name for name in self.named.needs if name not in self.said]):
             raise MissingFieldError(missing)
-        gated = self._gated()
         n_expert = self.get("n_expert", 1)
-        sizes = self._dimensions(gated=gated)
+        sizes = self._dimensions()
+        gated = self._gated()
         n_head, d_model = sizes["n_head"], sizes["d_model"]
         window, window_layers = self._window(sizes["n_layer"])
         norm = self._norm()
@@ -160,22 +160,22 @@ class _Description:
 
     # --- the parts ------------------------------------------------------------------------------
 
-    def _dimensions(self, *, gated: bool) -> dict[str, Any]:
+    def _dimensions(self) -> dict[str, Any]:
         found = {name: self.get(name) for name in DIMENSIONS}
         if found["context"] is None and (longest := self.get("max_positions")):
             found["context"] = longest
             self.assume("context", f"context is {self.key('max_positions')}")
         if found["d_ff"] is None and found["d_model"] is not None:
-            found["d_ff"] = self._d_ff(found["d_model"], gated=gated)
+            found["d_ff"] = self._d_ff(found["d_model"])
         if missing := [name for name, value in found.items() if value is None]:
             raise MissingFieldError(missing)
         return found
 
-    def _d_ff(self, d_model: int, *, gated: bool) -> int | None:
+    def _d_ff(self, d_model: int) -> int | None:
         if self.get("d_expert") and not self.get("n_dense_layer"):
             return int(self.get("d_expert"))  # no layer of another width
         ratio = self.rules.d_ff_ratio if self.named else None
-        if ratio is None or gated:
+        if ratio is None:  # of plain feed-forward layers
             return None
         self.assume("d_ff", f"d_ff is {ratio} d_model")
         return ratio * d_model
@@ -194,15 +194,15 @@ class _Description:
             return bool(flag)
         if activation == "silu":
             name = self.key("activation")
-            self.assume("activation", f"{name} silu is SwiGLU: three feed-forward matrices")
+            self.assume("gated", f"{name} silu is SwiGLU, three feed-forward matrices")
             return True
         signs = self._beyond_gpt_2()
         if activation is None and not signs:
-            self.assume("activation", "two feed-forward matrices, not gated")
+            self.assume("gated", "two feed-forward matrices")
             return False
         plain = activation in ("relu", "relu2", "tanh", "sigmoid")
         if plain or not signs or (activation and self.key("activation") == "activation"):
-            self.assume("activation", f"{activation} is not gated: two feed-forward matrices")
+            self.assume("gated", f"{activation} is not gated, two feed-forward matrices")
             return False
         seen = ", ".join(self.key(sign) for sign in signs)
         told = f"{self.key('activation')} is {activation}" if activation else "no activation"
@@ -215,7 +215,7 @@ class _Description:
         found: int | None = self.get("n_kv_head")
         if found is None:
             if not self.named or self.named.grouped:
-                self.assume("n_kv_head", "full attention: a key-value head for every query head")
+                self.assume("n_kv_head", "full attention (a key-value head for every query head)")
             return n_head
         if self.named and not self.named.grouped and found != n_head:
             raise self.conflict("n_kv_head", f"{self.named.title} has no grouped queries")

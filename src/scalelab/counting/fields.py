@@ -42,7 +42,7 @@ FIELDS: tuple[Field, ...] = (
         "max_positions",
         "whole",
         "learned positions; the context where the shape has none",
-        ("max_position_embeddings", "n_positions"),
+        ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length"),
     ),
     Field(
         "n_kv_head",
@@ -311,6 +311,11 @@ _REFUSED = {normalized(key): what for key, what in _UNSUPPORTED.items()}
 _SPECIAL = {normalized(key): key for key in (*_ONE_ALONE, *_FACTORED)}
 
 
+def field_of(name: str) -> str | None:
+    """The field that a normalized name stands for, or None."""
+    return _FIELD_OF[name].name if name in _FIELD_OF else None
+
+
 def understood(name: str) -> bool:
     """Whether a name, normalized, says something about a shape."""
     return any(name in names for names in (_FIELD_OF, _SIGN_OF, _REFUSED, _SPECIAL))
@@ -380,7 +385,7 @@ def _parsed(field: Field, key: str, value: object) -> list[tuple[str, Any]]:
             raise SpecError(f"{key} is {_shown(value)}; true or false is expected.")
         return [("tied", not flag)] if field.name == "untied" else [(field.name, flag)]
     if field.name == "model_type":
-        return [(field.name, _architecture(value))]
+        return [(field.name, architecture_name(value))]
     if field.name != "bias" and isinstance(value, int | float):
         return []  # a number is no kind of norm: a column of gradient norms, say
     word = _WORDS[field.name].get(normalized(str(value)))
@@ -408,7 +413,7 @@ def _listed(key: str, value: object) -> list[str]:
     return [str(word) for word in value]
 
 
-def _architecture(value: object) -> str:
+def architecture_name(value: object) -> str:
     """LlamaForCausalLM, of a list or alone, as llama."""
     word = value[0] if isinstance(value, list | tuple) else value
     plain = normalized(str(word))

@@ -114,7 +114,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
         "tokens",
         "context length",
         *("n_ctx", "seq_len", "sequence_length", "context_length", "block_size"),
-        *("seq_length", "max_seq_len"),
+        "seq_length",
     ),
     _whole("vocabulary", "tokens", "vocabulary size", "vocab", "vocab_size", "n_vocab"),
     _count(
