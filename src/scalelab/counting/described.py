@@ -55,22 +55,52 @@ class Described:
     style: str
 
 
-def describe(said: Mapping[str, Said], assumed: Sequence[Assumed] = ()) -> Described:
+def describe(
+    said: Mapping[str, Said], assumed: Sequence[Assumed] = (), *, modern: bool = False
+) -> Described:
     """The shape that is said.
 
-    said: by field, as `read_fields` gives it. assumed: rules that were used to make `said`.
+    said: by field, as `read_fields` gives it. assumed: rules that were used to make `said`. modern:
+    whether Llama's rules fill it in where no architecture is named, because `is_modern` holds for
+    other runs of the table: one table has one set of rules.
     Raises SpecError where it is contradictory, of a kind that is not counted, or open in something
     that decides the count, and MissingFieldError where a dimension is missing.
     """
-    return _Description(said, assumed).made()
+    return _Description(said, assumed, modern=modern).made()
+
+
+def is_modern(said: Mapping[str, Said]) -> bool:
+    """Whether something is said that GPT-2 does not have, and no architecture is named."""
+    return "model_type" not in said and bool(_beyond_gpt_2(said))
+
+
+def _beyond_gpt_2(said: Mapping[str, Said]) -> list[str]:
+    """Fields with something that GPT-2 does not have."""
+
+    def get(field: str, default: Any = None) -> Any:
+        return said[field].value if field in said else default
+
+    signs = {
+        "n_kv_head": get("n_kv_head", get("n_head")) != get("n_head"),
+        "gated": bool(get("gated")),
+        "activation": get("activation") == "silu",
+        "positions": get("positions", "learned") != "learned",
+        "norm": get("norm", "layernorm") == "rmsnorm",
+        "sliding_window": "sliding_window" in said and get("use_sliding_window") is not False,
+        "n_expert": get("n_expert", 1) > 1,
+        "qk_norm": bool(get("qk_norm")),
+    }
+    return [field for field, found in signs.items() if found]
 
 
 class _Description:
-    def __init__(self, said: Mapping[str, Said], assumed: Sequence[Assumed]) -> None:
+    def __init__(
+        self, said: Mapping[str, Said], assumed: Sequence[Assumed], *, modern: bool
+    ) -> None:
         self.said = said
         self.assumed = list(assumed)
         self.named = self._named()
-        self.rules = self.named or (LLAMA if self._beyond_gpt_2() else GPT_2)
+        self.rules = self.named or (LLAMA if modern or is_modern(said) else GPT_2)
 
     def made(self) -> Described:
         if self.get("pre_norm") is False:
@@ -83,6 +113,7 @@ class _Description:
         sizes = self._dimensions()
         gated = self._gated()
         n_head, d_model = sizes["n_head"], sizes["d_model"]
+        head_dim = self._head_dim(d_model, n_head)
         window, window_layers = self._window(sizes["n_layer"])
         norm = self._norm()
         # scalelab's own, and nanoGPT's, LayerNorm has a shift where the maps have biases.
@@ -91,9 +122,9 @@ class _Description:
         shape = ModelShape(
             **sizes,
             n_kv_head=self._kv_heads(n_head),
-            head_dim=self._head_dim(d_model, n_head),
+            head_dim=head_dim,
             gated=gated,
-            learned_positions=self._positions(sizes["context"]),
+            learned_positions=self._positions(sizes["context"], head_dim),
             norm=norm,
             norm_shift=norm == "layernorm" and self.rules.norm_shift and shifted,
             norms_per_layer=(
@@ -143,21 +174,6 @@ class _Description:
             )
         return rules
 
-    def _beyond_gpt_2(self) -> list[str]:
-        """Fields with something that GPT-2 does not have."""
-        get = self.get
-        signs = {
-            "n_kv_head": get("n_kv_head", get("n_head")) != get("n_head"),
-            "gated": bool(get("gated")),
-            "activation": get("activation") == "silu",
-            "positions": get("positions", "learned") != "learned",
-            "norm": get("norm", "layernorm") == "rmsnorm",
-            "sliding_window": "sliding_window" in self.said,
-            "n_expert": get("n_expert", 1) > 1,
-            "qk_norm": bool(get("qk_norm")),
-        }
-        return [field for field, found in signs.items() if found]
-
     # --- the parts ------------------------------------------------------------------------------
 
     def _dimensions(self) -> dict[str, Any]:
@@ -196,15 +212,14 @@ class _Description:
             name = self.key("activation")
             self.assume("gated", f"{name} silu is SwiGLU, three feed-forward matrices")
             return True
-        signs = self._beyond_gpt_2()
-        if activation is None and not signs:
+        if activation is None and self.rules is GPT_2:
             self.assume("gated", "two feed-forward matrices")
             return False
         plain = activation in ("relu", "relu2", "tanh", "sigmoid")
-        if plain or not signs or (activation and self.key("activation") == "activation"):
+        if plain or self.rules is GPT_2 or (activation and self.key("activation") == "activation"):
             self.assume("gated", f"{activation} is not gated, two feed-forward matrices")
             return False
-        seen = ", ".join(self.key(sign) for sign in signs)
+        seen = ", ".join(map(self.key, _beyond_gpt_2(self.said))) or "runs that are not GPT-2's"
         told = f"{self.key('activation')} is {activation}" if activation else "no activation"
         raise SpecError(
             f"{told} beside {seen}: this does not say whether feed-forward layers are gated (three "
@@ -233,7 +248,7 @@ class _Description:
             self.assume("head_dim", "head_dim is d_model / n_head")
         return d_model // n_head
 
-    def _positions(self, context: int) -> int:
+    def _positions(self, context: int, head_dim: int) -> int:
         kind = self.get("positions")
         if kind is None:
             kind = self.rules.positions
@@ -242,6 +257,11 @@ class _Description:
         elif self.named and kind != self.named.positions:
             raise self.conflict(
                 "positions", f"positions of {self.named.title} are {self.named.positions}"
+            )
+        if kind == "rotary" and head_dim % 2:
+            raise SpecError(
+                f"the head dimension {head_dim} is odd; rotary positions rotate pairs. Choose an "
+                "even head dimension or other positions."
             )
         if kind != "learned":
             return 0

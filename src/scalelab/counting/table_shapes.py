@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scalelab.counting.architectures import NOT_COUNTED, find
-from scalelab.counting.described import Assumed, Described, MissingFieldError, describe
+from scalelab.counting.described import (
+    Assumed,
+    Described,
+    MissingFieldError,
+    describe,
+    is_modern,
+)
 from scalelab.counting.fields import (
     DIMENSIONS,
+    Said,
     architecture_name,
     field_of,
     read_fields,
@@ -62,32 +70,59 @@ def table_shapes(frame: pl.DataFrame) -> Shapes:
     shape is contradictory or of a kind that is not counted.
     """
     columns = _columns(frame)
-    families = frame["family"].to_list() if "family" in frame.columns else [None] * frame.height
+    families: list[Any] = [None] * frame.height
+    if "family" in frame.columns:
+        families = frame["family"].to_list()
     rows = frame.select(list(columns)).rows() if columns else [()] * frame.height
-    known: dict[Any, Described | RecurrentShape] = {}
-    found = []
-    for i, (family, row) in enumerate(zip(families, rows, strict=True)):
-        key = family, repr(row)
-        if key not in known:
-            try:
-                known[key] = _shape(family, columns, row)
-            except MissingFieldError as error:
-                needed = _RECURRENT if all(map(_is_recurrent, families)) else DIMENSIONS
-                raise UncountableError(
-                    "to count N or C, a table needs parameters by part, or shapes: "
-                    f"{', '.join(needed)}; {', '.join(error.names)} is missing."
-                ) from error
-            except SpecError as error:
-                run = f" (run {frame['run'][i]})" if "run" in frame.columns else ""
-                raise TableError(f"a shape of the table cannot be built: {error}{run}") from error
-        found.append(known[key])
-    described = [one for one in known.values() if isinstance(one, Described)]
+    names = frame["run"].to_list() if "run" in frame.columns else range(1, frame.height + 1)
+    keys = [repr((family, row)) for family, row in zip(families, rows, strict=True)]
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        first.setdefault(key, i)
+    needed = _RECURRENT if all(map(_is_recurrent, families)) else DIMENSIONS
+    made: dict[str, RecurrentShape | Described] = {}
+    said: dict[str, dict[str, Said]] = {}
+    with _named(needed) as at:
+        for key, i in first.items():
+            at.run = names[i]
+            if _is_recurrent(families[i]):
+                made[key] = _recurrent(families[i], dict(zip(columns, rows[i], strict=True)))
+            else:
+                said[key] = _said(families[i], columns, rows[i])
+        modern = any(map(is_modern, said.values()))
+        for key, one in said.items():
+            at.run = names[first[key]]
+            made[key] = describe(one, modern=modern)
+    described = [one for one in made.values() if isinstance(one, Described)]
+    found = [made[key] for key in keys]
     return Shapes(
         tuple(one.shape if isinstance(one, Described) else one for one in found),
         tuple(dict.fromkeys(rule for one in described for rule in one.assumed)),
         tuple(dict.fromkeys(one.style for one in described)),
         {field: title for title, name in columns.items() if (field := _extra(name))},
     )
+
+
+@dataclass
+class _Place:
+    """The run that is being read."""
+
+    run: object = None
+
+
+@contextmanager
+def _named(needed: Sequence[str]) -> Iterator[_Place]:
+    """Errors of a shape as errors of the table, with the run. needed: columns of its kind."""
+    at = _Place()
+    try:
+        yield at
+    except MissingFieldError as error:
+        raise UncountableError(
+            "to count N or C, a table needs parameters by part, or shapes: "
+            f"{', '.join(needed)}; {', '.join(error.names)} is missing."
+        ) from error
+    except SpecError as error:
+        raise TableError(f"a shape of the table cannot be built: {error} (run {at.run})") from error
 
 
 def _columns(frame: pl.DataFrame) -> dict[str, str]:
@@ -112,22 +147,19 @@ def _is_recurrent(family: object) -> bool:
     return isinstance(family, str) and family.lower() in GATES
 
 
-def _shape(
-    family: str | None, columns: Mapping[str, str], row: tuple[Any, ...]
-) -> Described | RecurrentShape:
-    if family is not None and _is_recurrent(family):
-        values = dict(zip(columns, row, strict=True))
-        if missing := [name for name in _RECURRENT if values.get(name) is None]:
-            raise MissingFieldError(missing)
-        cell: Any = family.lower()
-        return RecurrentShape(cell, **{name: values[name] for name in _RECURRENT})
-    items = [
-        (name, title, value) for (title, name), value in zip(columns.items(), row, strict=True)
-    ]
-    said = read_fields(items)
+def _recurrent(family: str, values: Mapping[str, Any]) -> RecurrentShape:
+    if missing := [name for name in _RECURRENT if values.get(name) is None]:
+        raise MissingFieldError(missing)
+    cell: Any = family.lower()
+    return RecurrentShape(cell, **{name: values[name] for name in _RECURRENT})
+
+
+def _said(family: str | None, columns: Mapping[str, str], row: Sequence[Any]) -> dict[str, Said]:
+    titles = zip(columns.items(), row, strict=True)
+    said = read_fields((name, title, value) for (title, name), value in titles)
     if family is not None and "model_type" not in said:
         # A family may have any name; one that is an architecture's is taken for it.
         name = architecture_name(family)
         if name in NOT_COUNTED or find(name):
             said |= read_fields([("modeltype", "family", family)])
-    return describe(said)
+    return said
