@@ -40,6 +40,9 @@ def shape(**values: Any) -> ModelShape:
         ({"num_key_value_heads": 2, "activation": "swiglu"}, "n_kv_head", 2),
         ({"num_key_value_heads": "3", "hidden_act": "swish"}, "n_kv_head", 3),
         ({"multi_query": "true", "activation": "gelu"}, "n_kv_head", 1),
+        ({"attention_type": "MQA", "activation": "gelu"}, "n_kv_head", 1),
+        ({"attention": "multi-head"}, "n_kv_head", 6),
+        ({"attn_type": "flash"}, "n_kv_head", 6),
         ({"head_dim": 20}, "head_dim", 20),
         ({"hidden_act": "silu"}, "gated", True),
         ({"activation": "geglu"}, "gated", True),
@@ -171,6 +174,8 @@ def test_a_shape_that_says_all_assumes_nothing() -> None:
     ("values", "seen"),
     [
         ({"kv_lora_rank": 512}, "kv_lora_rank is 512: a shape with latent attention"),
+        ({"attention": "MLA"}, "attention is 'MLA': such attention is not counted"),
+        ({"attention": "mha", "n_kv_head": 2, "activation": "gelu"}, "2, and attention is mha"),
         ({"add_cross_attention": True}, "add_cross_attention is True: a shape with cross"),
         ({"is_encoder_decoder": "true"}, "an encoder and a decoder"),
         ({"ssm_state_size": 16}, "ssm_state_size is 16: .* state space"),
@@ -245,6 +250,7 @@ def test_what_is_contradictory_open_or_of_another_kind_is_refused_by_name(
     ("values", "missing"),
     [
         ({"n_layer": "absent", "d_ff": "absent"}, ("n_layer", "d_ff")),
+        ({"attention": "GQA"}, ("n_kv_head",)),
         ({"model_type": "qwen3"}, ("head_dim",)),
         ({"model_type": "mixtral"}, ("n_expert", "n_expert_active")),
     ],

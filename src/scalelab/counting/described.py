@@ -228,6 +228,12 @@ class _Description:
 
     def _kv_heads(self, n_head: int) -> int:
         found: int | None = self.get("n_kv_head")
+        if self.get("attention") == "mha":
+            if found not in (None, n_head):
+                raise self.conflict("n_kv_head", f"{self.key('attention')} is mha")
+            return n_head
+        if found is None and self.get("attention") == "gqa":
+            raise MissingFieldError(["n_kv_head"])
         if found is None:
             if not self.named or self.named.grouped:
                 self.assume("n_kv_head", "full attention (a key-value head for every query head)")

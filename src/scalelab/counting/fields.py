@@ -53,6 +53,7 @@ FIELDS: tuple[Field, ...] = (
             *("n_query_groups", "num_query_groups"),
         ),
     ),
+    Field("attention", "word", "mha, gqa or mqa", ("attention_type", "attn_type")),
     Field("head_dim", "whole", "width of a head", ("d_head", "head_size", "kv_channels", "d_kv")),
     Field(
         "activation",
@@ -283,6 +284,14 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Values of the fields that are words, normalized, and what each is."""
+_ATTENTION = {
+    **dict.fromkeys(("mha", "multihead", "multiheadattention"), "mha"),
+    **dict.fromkeys(("gqa", "groupedquery", "groupedqueryattention"), "gqa"),
+    **dict.fromkeys(("mqa", "multiquery", "multiqueryattention"), "mqa"),
+    **dict.fromkeys(("mla", "multiheadlatentattention", "latent"), "mla"),
+    **dict.fromkeys(("linear", "linearattention", "retention", "mamba", "hybrid"), "linear"),
+}
+"""Kinds of attention; other words, such as flash, are about how it is computed."""
 _FLAGS = {
     **dict.fromkeys(("true", "yes", "1", "1.0", "t", "y"), True),
     **dict.fromkeys(("false", "no", "0", "0.0", "f", "n"), False),
@@ -386,6 +395,11 @@ def _parsed(field: Field, key: str, value: object) -> list[tuple[str, Any]]:
         return [("tied", not flag)] if field.name == "untied" else [(field.name, flag)]
     if field.name == "model_type":
         return [(field.name, architecture_name(value))]
+    if field.name == "attention":
+        kind = _ATTENTION.get(normalized(str(value)), "")
+        if kind in ("mla", "linear"):
+            raise SpecError(f"{key} is {_shown(value)}: such attention is not counted.")
+        return [("n_kv_head", 1)] if kind == "mqa" else [(field.name, kind)] if kind else []
     if field.name != "bias" and isinstance(value, int | float):
         return []  # a number is no kind of norm: a column of gradient norms, say
     word = _WORDS[field.name].get(normalized(str(value)))
