@@ -35,8 +35,9 @@ class TableOptions:
     last: bool = False
     """Of rows along one run's training (the same id), take the last one that has a loss."""
     params: str | None = None
-    """Count N anew: matrices (also called non-embedding), with-norms, with-output or total (needs
-    the table's parameters by part, or its shapes)."""
+    """Recount N: matrices (also called non-embedding), with-norms, with-output or total, and of a
+    mixture of experts active or active-matrices (needs the table's parameters by part, or its
+    shapes; see the guide to `count`)."""
     flops: str | None = None
     """Count C anew: 6N, kaplan, chinchilla or exact (the last three need shapes)."""
     json: bool = False
