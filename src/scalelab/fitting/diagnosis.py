@@ -181,7 +181,9 @@ def _std(observed: Observations, optimum: Optimum, estimator: Estimator) -> Iter
 
 def _search(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
     # The starts of a user's own law lie so far apart that many end in places of no interest.
-    enough = optimum.starts / 2 if observed.law.written is None else _AGREE
+    enough = optimum.starts / 2
+    if observed.law.written is not None:
+        enough = min(enough, _AGREE)
     if optimum.agreeing < enough:
         yield Notice(
             "starts-disagree",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scalelab.errors import FitError
 from scalelab.fitting.weighing import Weighing
 from scalelab.laws import Array, Law
+from scalelab.table.names import near
 from scalelab.table.schema import run_column
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ _TOLD_BY = {
     "tokens": _COMPUTE | {"tokens", "unique_tokens", "examples", "steps", "steps_min", "lr_sum"},
 }
 """Inputs from which a law can know the size of a model, and how long it was trained."""
+_USUAL_PARAMETERS = frozenset(
+    [
+        *"ABEFKLabcdefgkpq",
+        *("E0", "L0", "Linf", "L_inf", "alpha", "beta", "gamma", "delta", "epsilon", "zeta"),
+        *("eta", "theta", "kappa", "lambda", "mu", "nu", "rho", "sigma", "tau"),
+    ]
+)
+"""Names that laws give to their parameters."""
 _VARIES = 1.1  # highest over lowest of an input that a law may not ignore (assumed)
 _ALIKE = 0.005  # relative difference of two values of an input that tell nothing apart (assumed)
 _ROW = "\0row"  # of the table, counted from 1: no column that a user names is in its way
@@ -111,6 +120,7 @@ def observe(
     """
     import polars as pl
 
+    ask_about_names(law, table)
     wanted = (*law.inputs, law.response)
     missing = [name for name in wanted if name not in table.columns]
     if missing:
@@ -152,6 +162,41 @@ def observe(
         std=said,
         ignored=_ignored(law, kept),
     )
+
+
+def ask_about_names(law: Law, table: pl.DataFrame) -> None:
+    """Refuse a formula in which a name could be a column and a parameter.
+
+    Raises FitError for a parameter that is a column of the table or nearly one, and for a column
+    of the user's own whose name usually is a parameter's; unless the user said which one it is.
+    """
+    if law.written is None or law.written.tree is None:
+        return
+    said, text = law.written.said, law.text
+    for name in law.names:
+        if name in said:
+            continue
+        if name in table.columns:
+            numbers = table[name].dtype.is_numeric()
+            cells = "" if numbers else f" Its cells are {table[name].dtype}, not numbers."
+            raise FitError(
+                f"formula {text!r}: {name} is a column of the table, and was taken for a "
+                f"parameter.{cells} Say which one is meant: --input {name} or --parameter {name} "
+                f"(in Python: inputs=[{name!r}] or parameters=[{name!r}])."
+            )
+        if (column := near(name, table.columns)) is not None:
+            raise FitError(
+                f"formula {text!r}: {name} is no column, so it is a parameter; the table has a "
+                f"column {column!r}. Write {column} if it is meant, or say --parameter {name} "
+                f"(in Python: parameters=[{name!r}])."
+            )
+    for name, column in law.written.columns.items():
+        if name in _USUAL_PARAMETERS and name not in said and run_column(column) is None:
+            raise FitError(
+                f"formula {text!r}: {name} is a column of the table and a usual name of a "
+                f"parameter. Say which one is meant: --input {name} or --parameter {name} "
+                f"(in Python: inputs=[{name!r}] or parameters=[{name!r}])."
+            )
 
 
 def _suited(law: Law, kept: pl.DataFrame) -> Law:

@@ -209,6 +209,7 @@ class Fit:
         """
         level = self.level if level is None else level
         check_level(level)
+        inputs = self.law.by_column(inputs)
         logs, shape = self.law.log_inputs(inputs)
         with np.errstate(all="ignore"):  # a law may end where it is asked
             value = self.law.log_value(self.theta[None], logs)[0]

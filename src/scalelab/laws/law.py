@@ -276,12 +276,7 @@ class Law:
         Of an input in `raw` also a list for each run, (n, m), or n lists of several lengths. A
         symbol, such as N, stands for its column.
         """
-        inputs = {
-            SYMBOLS[name]
-            if name not in self.inputs and SYMBOLS.get(name) in self.inputs
-            else name: values
-            for name, values in inputs.items()
-        }
+        inputs = self.by_column(inputs)
         if set(inputs) != set(self.inputs):
             raise SpecError(
                 f"law {self.name} takes {' and '.join(self.inputs)}; given were "
@@ -309,6 +304,15 @@ class Law:
             shapes = ", ".join(f"{n} {a.shape}" for n, a in zip(self.inputs, arrays, strict=True))
             raise SpecError(f"shapes do not go together: {shapes}. Give equal shapes.") from None
         return tuple(self._scaled([part.ravel() for part in together])), together[0].shape
+
+    def by_column(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs by column, where a symbol such as N may stand for one."""
+        return {
+            SYMBOLS[name]
+            if name not in self.inputs and SYMBOLS.get(name) in self.inputs
+            else name: values
+            for name, values in inputs.items()
+        }
 
     def _scaled(self, arrays: Sequence[Array]) -> list[Array]:
         return [

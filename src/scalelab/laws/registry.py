@@ -10,7 +10,7 @@ from scalelab.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from scalelab.laws.coupled import COUPLED
 from scalelab.laws.hyperparameters import CRITICAL_BATCH, OPTIMAL_BATCH, OPTIMAL_LR
 from scalelab.laws.kaplan import KAPLAN, KAPLAN_STEPS
-from scalelab.laws.law import Law
+from scalelab.laws.law import SYMBOLS, Law
 from scalelab.laws.m4 import m4
 from scalelab.laws.overtraining import OVERTRAINING
 from scalelab.laws.power import broken_power, power, power_no_floor
@@ -57,13 +57,15 @@ def get_law(name: str, column: str | None = None) -> Law:
     """The law of that name.
 
     column: for a law in one variable, the column of the run table that it is over (``params``,
-    ``tokens``, ``flops``, ``position``, ...); for a law of transfer, the loss that it describes.
-    Raises SpecError for an unknown name, or for a column given to a law that takes none.
+    ``tokens``, ``flops``, ``position``, ..., or a symbol such as ``C``); for a
+    law of transfer, the loss that it describes. Raises SpecError for an unknown name, or for a
+    column given to a law that takes none.
     """
     if name not in LAWS:
         raise SpecError(f"there is no law {name!r}; known are {', '.join(LAWS)}.")
     if column is None:
         return LAWS[name]
+    column = SYMBOLS.get(column, column)
     if name not in _BY_COLUMN:
         raise SpecError(
             f"law {name} is over {' and '.join(LAWS[name].inputs)}; a column can be chosen only "

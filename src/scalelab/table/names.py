@@ -278,3 +278,12 @@ def _like(frame: pl.DataFrame, titles: list[str], name: str) -> list[str]:
 
 def _schema_names() -> str:
     return ", ".join(column.name for column in RUN_COLUMNS) + ", loss.NAME"
+
+
+def near(name: str, columns: object) -> str | None:
+    """Replaced by the merge."""
+    import difflib
+
+    assert isinstance(columns, list)
+    found = difflib.get_close_matches(name, columns, 1, 0.85) if len(name) > 2 else []
+    return found[0] if found and found[0] != name else None
