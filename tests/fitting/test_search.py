@@ -27,10 +27,13 @@ def table(response: Array, noise: float = 0.001, seed: int = 0, **own: Array) ->
 
 
 def holds(found: Fit, **planted: float) -> None:
-    """The 90% intervals hold the planted values, and nothing says not to trust them."""
-    told = found.parameters
+    """The planted values lie within an interval twice as wide as that of 90%, which in one case in
+    a thousand they do not, and nothing says not to trust the values.
+    """
     for name, value in planted.items():
-        assert told[name].low <= value <= told[name].high, (name, value, str(told[name]))
+        one = found.parameters[name]
+        room = (one.high - one.low) / 2
+        assert one.low - room <= value <= one.high + room, (name, value, str(one))
     codes = {notice.code for notice in found.diagnosis.warnings}
     assert not codes & {
         *("worse-than-plain", "far-from-neighbours", "value-outside-interval", "not-converged"),
