@@ -28,14 +28,18 @@ from scalelab.table.varied import AT, Varied, cells, exact, together, varied
 if TYPE_CHECKING:
     import polars as pl
 
-_STEEP = 0.05
-"""Log loss above the lowest beyond which a run tells nothing of the bend there (assumed): the
-vertex of a parabola lies at most an eighth of that below its lowest point."""
+_NEAR = 0.05
+"""Log loss above the lowest up to which runs count for a surface (assumed)."""
+_DEEP = 0.005
+"""How far below the lowest run a vertex may lie, relative to its loss, for each column (assumed).
+Between values a factor of two apart it lies .2% below at most; next to a run that diverged a
+parabola goes far below anything that was measured."""
 _END = "lowest at an end"
 _FEW = "of fewer than three values"
 _FLAT = "flat"
 _SHOWN = 3
-_CELL, _SWEEP, _POINT, _ROW = "\0cell", "\0sweep", "\0point", "\0number"
+_CELL, _SWEEP, _POINT, _OTHER, _ROW = "\0cell", "\0sweep", "\0point", "\0other", "\0number"
+_ALIKE = (_CELL, _SWEEP, _POINT, _OTHER)  # runs with equal values of all these are replicates
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def sweeps(
         cells(runs, by).alias(_CELL),
         together([exact(runs[name]) for name in differ.settings], len(runs)).alias(_SWEEP),
         together([exact(runs[name]) for name in columns], len(runs)).alias(_POINT),
+        together([exact(runs[name]) for name in differ.mixed], len(runs)).alias(_OTHER),
     ).with_row_index(_ROW)
     noise = _noise(groups)
     every = [
@@ -139,9 +144,9 @@ def _noise(groups: pl.DataFrame) -> float:
     """The factor that replicates differ by, of one standard deviation; 1 without replicates."""
     import polars as pl
 
-    of = groups.select(_CELL, _SWEEP, _POINT, pl.col("loss").log())
-    of = of.with_columns(pl.col("loss") - pl.col("loss").mean().over(_CELL, _SWEEP, _POINT))
-    freedom = len(of) - of.select(_CELL, _SWEEP, _POINT).n_unique()
+    of = groups.select(*_ALIKE, pl.col("loss").log())
+    of = of.with_columns(pl.col("loss") - pl.col("loss").mean().over(_ALIKE))
+    freedom = len(of) - of.select(_ALIKE).n_unique()
     return float(np.exp(np.sqrt((of["loss"].to_numpy() ** 2).sum() / max(1, freedom))))
 
 
@@ -149,11 +154,12 @@ def _optimum(sweep: pl.DataFrame, columns: Sequence[str]) -> _Optimum:
     """The optimum of runs that are alike but for the swept columns."""
     import polars as pl
 
-    means = sweep.group_by(_POINT).agg(pl.col(*columns).first(), pl.col("loss").mean())
-    means = means.sort(*columns)
+    means = sweep.group_by(_POINT, _OTHER).agg(pl.col(*columns).first(), pl.col("loss").mean())
+    # Of other settings that are not sweeps of their own, the best counts, as it does of sweeps.
+    means = means.sort("loss", _OTHER).unique(_POINT, keep="first").sort(*columns)
     x, y = np.log(means.select(columns).to_numpy()), means["loss"].to_numpy()
     best = int(y.argmin())
-    lowest = sweep.filter(pl.col(_POINT) == means[_POINT][best]).sort("loss")[_ROW][0]
+    lowest = sweep.join(means[[best]], on=[_POINT, _OTHER], how="semi").sort("loss", _ROW)[_ROW][0]
     refused = _refused(x, y, best)
     vertex = None
     if not refused:
@@ -166,24 +172,25 @@ def _refused(x: Array, y: Array, best: int) -> str:
     """Why points (n, c) with losses (n,) have no optimum inside; empty where they have one."""
     if any(len(np.unique(column)) < 3 for column in x.T):
         return _FEW
+    if np.ptp(y) == 0:
+        return _FLAT
     if ((x[best] == x.min(axis=0)) | (x[best] == x.max(axis=0))).any():
         return _END
-    return _FLAT if np.ptp(y) == 0 else ""
+    return ""
 
 
 def _parabola(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
     """Loss and place of the vertex through the lowest point and its neighbours.
 
-    None where a neighbour lies so far above that it says nothing of the bend at the optimum.
+    None where it lies so far below them that a neighbour says nothing of the bend at the optimum.
     """
     near = slice(best - 1, best + 2)
-    if y[near].max() > y[best] * np.exp(_STEEP):
-        return None
     bend, slope, height = np.polyfit(x[near] - x[best], y[near], 2)
     if not bend > 0:  # three equal losses
         return None
     move = float(np.clip(-slope / (2 * bend), x[best - 1] - x[best], x[best + 1] - x[best]))
-    return float(height + slope * move + bend * move**2), np.array([x[best] + move])
+    loss = float(height + slope * move + bend * move**2)
+    return (loss, np.array([x[best] + move])) if loss >= y[best] * (1 - _DEEP) else None
 
 
 def _surface(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
@@ -191,7 +198,7 @@ def _surface(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
 
     None where it has no lowest point among them, or one that the runs do not bear out.
     """
-    near = y <= y[best] * np.exp(_STEEP)
+    near = y <= y[best] * np.exp(_NEAR)
     points, losses = x[near] - x[best], y[near]
     pairs = list(combinations_with_replacement(range(x.shape[1]), 2))
     terms = np.column_stack(
@@ -213,8 +220,7 @@ def _surface(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
     loss = float(found[0] + found[1 : 1 + count] @ move / 2)
     freedom = len(losses) - terms.shape[1]
     noise = np.sqrt(((losses - terms @ found) ** 2).sum() / freedom) if freedom else 0.0
-    # Between the points of a grid a vertex lies an eighth of the rise below for each column.
-    deepest = y[best] - count / 8 * np.ptp(losses) - noise
+    deepest = y[best] * (1 - count * _DEEP) - noise
     return (loss, x[best] + move) if deepest <= loss <= y[best] + noise else None
 
 
@@ -257,13 +263,14 @@ class _Told:
 
     def notices(self, sweeps: int) -> tuple[Notice, ...]:
         """What was kept apart, averaged, taken as measured or left out. sweeps: their number."""
-        found = (self.apart(sweeps), self.averaged(), self.mixed(), self.measured(), self.omitted())
-        codes = ("apart", "averaged", "mixed", "measured", "left-out")
-        return tuple(
-            Notice(f"sweeps-{code}", message)
-            for code, message in zip(codes, found, strict=True)
-            if message
+        notices = (
+            Notice("sweeps-apart", self.apart(sweeps)),
+            Notice("sweeps-averaged", self.averaged()),
+            Notice("sweeps-mixed", self.mixed()),
+            Notice("sweeps-measured", self.measured()),
+            Notice("sweeps-left-out", self.omitted()),
         )
+        return tuple(notice for notice in notices if notice.message)
 
     def apart(self, sweeps: int) -> str:
         if not (names := self.differ.settings):
@@ -296,7 +303,7 @@ class _Told:
         return "".join(ends) + (" A better one may lie beyond." if ends else "")
 
     def averaged(self) -> str:
-        runs, settings = len(self.groups), self.groups.select(_CELL, _SWEEP, _POINT).n_unique()
+        runs, settings = len(self.groups), self.groups.select(_ALIKE).n_unique()
         if runs == settings:
             return ""
         named = f" of {', '.join(self.differ.replicates)}" if self.differ.replicates else ""
@@ -308,8 +315,8 @@ class _Told:
         several = "differ" if len(names) > 1 else "differs"
         return (
             f"{', '.join(names)} {several} inside sweeps of {self.swept}, with too few runs of one "
-            "value for sweeps of their own. So runs are compared that are not alike. "
-            "--where COLUMN=VALUE takes runs of one value."
+            f"value for sweeps of their own. Of runs of one {self.swept} the best counts, and runs "
+            "are compared that are not alike. --where COLUMN=VALUE takes runs of one value."
         )
 
     def measured(self) -> str:

@@ -8,6 +8,8 @@ and, for columns that a user adds, from how its values go across the others:
 - a hyper-parameter has a name such as ``lr``, ``batch_tokens``, ``warmup`` or ``optimizer``;
 - another column is a setting where it is crossed with what is swept: most runs share its value with
   runs of other swept values, and most swept values occur with several of its values;
+- one that is not crossed is a setting where it has few values, each of several runs, and does not
+  rise or fall with what is swept;
 - what a run ends with (a loss, an accuracy, a time) or where it ran is none.
 """
 
@@ -36,42 +38,21 @@ _HYPER = frozenset(
     (
         *("lr", "learning", "batch", "bs", "bsz", "batchsize", "warmup", "wd", "decay", "dropout"),
         *("schedule", "scheduler", "optimizer", "optim", "momentum", "beta", "beta1", "beta2"),
-        *("betas", "clip", "clipping", "eps", "epsilon", "cooldown"),
+        *("betas", "clip", "clipping", "eps", "epsilon", "cooldown", "accum", "accumulation"),
     )
 )
 _OUTCOMES = frozenset(
     (
-        *(
-            "loss",
-            "losses",
-            "acc",
-            "accuracy",
-            "ppl",
-            "perplexity",
-            "bpb",
-            "bits",
-            "entropy",
-            "nll",
-        ),
-        *("error", "err", "std", "stderr", "score", "metric", "time", "seconds", "hours", "days"),
-        *("norm", "throughput", "mfu", "hfu", "speed", "flops", "memory", "mem", "date", "noise"),
-        *("timestamp", "host", "hostname", "node", "device", "gpu", "gpus", "machine", "job"),
-        *(
-            "user",
-            "path",
-            "dir",
-            "file",
-            "commit",
-            "git",
-            "url",
-            "note",
-            "notes",
-            "tags",
-            "created",
-        ),
-        *("updated", "id", "name", "run", "group", "status", "grad", "gradient", "step", "steps"),
+        *("loss", "losses", "acc", "accuracy", "ppl", "perplexity", "bpb", "byte", "bytes", "nll"),
+        *("entropy", "error", "err", "stderr", "score", "metric", "mfu", "hfu", "throughput"),
+        *("speed", "flops", "noise", "time", "timestamp", "date", "seconds", "hours", "days"),
+        *("memory", "mem", "host", "hostname", "node", "device", "gpu", "gpus", "machine", "job"),
+        *("user", "path", "dir", "file", "commit", "git", "url", "note", "notes", "tags", "id"),
+        *("created", "updated", "run", "group", "status"),
     )
 )
+_WEAK_OUTCOMES = frozenset(("name", "step", "steps", "grad", "gradient"))
+"""The same, but beside the word of a hyper-parameter: ``warmup_steps``, ``gradient_clipping``."""
 _NEVER = frozenset(
     (
         ROW,
@@ -96,8 +77,7 @@ class Varied:
     """What differs among runs that are equal otherwise.
 
     settings: columns that part runs into sweeps of their own. replicates: columns of seeds and
-    their like. mixed: hyper-parameters that differ too, and whose values have too few runs each to
-    part them.
+    their like. mixed: settings that differ too, and whose values have too few runs each for sweeps.
     """
 
     settings: tuple[str, ...]
@@ -146,11 +126,12 @@ def varied(frame: pl.DataFrame, swept: Sequence[str], by: Sequence[str]) -> Vari
             replicates.append(name)
             continue
         shared, crossed = _across(exact(frame[name]), at, cell)
-        if kind == "own" and (shared < _MOST or crossed < _MOST):
-            continue
-        if shared >= (_MOST if kind == "own" else _HALF):
+        parts = shared >= _HALF if kind == "hyper-parameter" else min(shared, crossed) >= _MOST
+        if parts:
             settings.append(name)
-        elif not _goes_with(frame[name], frame, swept, cell):
+        elif (kind == "hyper-parameter" or _own_setting(frame[name])) and not _goes_with(
+            frame[name], frame, swept, cell
+        ):
             mixed.append(name)
     return Varied(tuple(settings), tuple(replicates), tuple(mixed))
 
@@ -233,12 +214,12 @@ def _kind(name: str) -> str:
     words = _words(name)
     if words & _REPLICATES:
         return "replicate"
-    if name == "batch_tokens" or (words & _HYPER and not words & _OUTCOMES - {"step", "steps"}):
-        return "hyper-parameter"
-    # The components of N and the compute by other conventions are told by the shape.
-    if words & _OUTCOMES or name.startswith("params_"):
+    if words & _OUTCOMES:
         return "outcome"
-    return "own"
+    if words & _HYPER:
+        return "hyper-parameter"
+    # The components of N are told by the shape.
+    return "outcome" if words & _WEAK_OUTCOMES or name.startswith("params_") else "own"
 
 
 def _words(name: str) -> frozenset[str]:
