@@ -5,7 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from scalelab.fitting.result import RATIO
+import numpy as np
+
+from scalelab.fitting.result import RATIO, CurveReach, Reach
 from scalelab.units import format_number
 from scalelab.version import __version__
 
@@ -49,6 +51,8 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
 
 def _backtest(fit: Fit) -> list[tuple[str, str]]:
     """What the law said of dearer runs from cheaper ones, where that was tried."""
+    if "curves" in fit.backtest:
+        return _curve_backtest(fit)
     laws = fit.backtest.get("laws", {})
     by = fit.estimator.weighting
     name = fit.law.name + (f" weighted by {by}" if by else "")
@@ -62,9 +66,42 @@ def _backtest(fit: Fit) -> list[tuple[str, str]]:
     if len(laws) > 1:
         text += f"; best near the frontier of {len(laws)} laws and weightings"
     found = [("back-test", text)]
-    if fit.reach is not None:
+    if isinstance(fit.reach, Reach):
         added = f"{fit.reach.error:.2%} of loss at {RATIO:g} times the compute fitted"
         found.append(("beyond", f"intervals add {added}"))
+    return found
+
+
+def _curve_backtest(fit: Fit) -> list[tuple[str, str]]:
+    """What the law said of curves, and of later parts, that it had not seen."""
+    told = fit.backtest["curves"]
+    left, name = told["left_out"], told["progress"]
+    found = []
+    if left["points"]:
+        found.append(
+            (
+                "back-test",
+                f"{left['mean_abs_rel_error']:.2%} mean error on each of {left['curves']} curves "
+                f"left out, {left['last_point']:.2%} at its last point",
+            )
+        )
+    found += [
+        (
+            "" if found or i else "back-test",
+            f"{part['mean_abs_rel_error']:.2%} mean error on {part['points']} points up to "
+            f"{part['ratio']:g} times the {name} fitted",
+        )
+        for i, part in enumerate(told["later"])
+    ]
+    if isinstance(fit.reach, CurveReach):
+        beyond = fit.reach.at(2 * np.array([fit.reach.highest]))[0]
+        found.append(
+            (
+                "unseen",
+                f"intervals add {fit.reach.new:.2%} of loss for a curve, {beyond:.2%} at twice "
+                f"the {name} fitted",
+            )
+        )
     return found
 
 
