@@ -82,6 +82,12 @@ def backtest(
     if missing := [name for name in needed if name not in runs.columns]:
         raise FitError(
             f"a back-test needs the columns {', '.join(needed)}; {missing[0]} is missing."
+            + (
+                " Laws of learning curves are back-tested by `scalelab fit`, or `checked`, by "
+                "leaving out curves."
+                if missing == ["flops"]
+                else ""
+            )
         )
     if signed := [c.law for c in candidates if c.law.scale == "linear"]:
         raise FitError(

@@ -35,6 +35,9 @@ _TOGETHER = 0.995  # correlation of two log inputs above which they are one: err
 EXTRAPOLATION = 10.0
 """Prediction beyond the data by more than this factor is noted (assumed; published fits that were
 checked at larger factors missed by percents)."""
+CURVE_EXTRAPOLATION = 1.5
+"""The same along a learning curve: at twice the data intervals that had not been back-tested held
+42 to 54% of a curve that the law does not quite describe (measured: docs/LOG.md, 2026-11-28)."""
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,10 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
             # Beyond its runs the law itself may be off, by one error for each draw, as in predict.
             columns = [np.broadcast_to(part, log_x.shape) for part in held]
             columns[place] = log_x
-            flops = fit.flops_at(tuple(columns))
-            if flops is not None:
+            error = fit.law_error(tuple(columns))
+            if error is not None:
                 off = np.random.default_rng([fit.seed, 2]).normal(size=len(fit.draw_theta))
-                target[1:] -= fit.reach.at(flops[1:]) * off
+                target[1:] -= error[1:] * off
                 log_x = solved()
     found = np.exp(log_x)
     lowest, highest = np.minimum(*ends), np.maximum(*ends)

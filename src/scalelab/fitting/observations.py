@@ -115,8 +115,9 @@ def observe(
 
     Only rows with status finished (where there is such a column) that are not held out count.
     clusters: the column whose equal values are not independent; ``run`` for none; ``auto`` for
-    ``trunk`` where the table has it. weights, std: see `scalelab.fitting.fit`. Raises FitError for
-    a missing column, a value that cannot be, a run id used twice, or too few runs.
+    ``trunk`` or ``curve`` where the table has one. weights, std: see `scalelab.fitting.fit`.
+    Raises FitError for a missing column, a value that cannot be, a run id used twice, or too few
+    runs.
     """
     import polars as pl
 
@@ -381,7 +382,10 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             )
     twice = kept.filter(kept["run"].is_duplicated())
     if len(twice):
-        raise FitError(f"run {twice['run'][0]} stands in {len(twice)} rows; ids must differ.")
+        raise FitError(
+            f"run {twice['run'][0]} stands in {len(twice)} rows; ids must differ. "
+            "Name the column of several points along one run 'curve'."
+        )
     least = len(law.parameters) + 1
     if len(kept) < least:
         why = "".join(f", {count} left out as {reason}" for reason, count in left_out.items())
@@ -418,8 +422,8 @@ def _clusters(kept: pl.DataFrame, clusters: str) -> tuple[str, NDArray[np.intp]]
 
     by = clusters
     if clusters == "auto":
-        usable = "trunk" in kept.columns and kept["trunk"].drop_nulls().n_unique() > 1
-        by = "trunk" if usable else "run"
+        usable = (c for c in ("trunk", "curve") if c in kept.columns)
+        by = next((c for c in usable if kept[c].drop_nulls().n_unique() > 1), "run")
     if by not in kept.columns:
         raise FitError(
             f"there is no column {by!r} to cluster by; the table has "

@@ -13,7 +13,7 @@ from scalelab.errors import Notice, RecordError, SpecError
 from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
-from scalelab.fitting.result import Fit, Reach
+from scalelab.fitting.result import CurveReach, Fit, Reach
 from scalelab.laws import LAWS, Law, Parameter, column_of, custom_law, get_law
 from scalelab.units import finite
 
@@ -144,7 +144,9 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
     )
 
 
-def _reach(row: dict[str, Any]) -> Reach:
+def _reach(row: dict[str, Any]) -> Reach | CurveReach:
+    if "progress" in row:
+        return CurveReach(**row)
     return Reach(**{name: np.nan if value is None else value for name, value in row.items()})
 
 

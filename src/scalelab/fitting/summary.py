@@ -6,8 +6,10 @@ from html import escape
 from math import exp, log
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from scalelab.fitting.judge import severe_codes
-from scalelab.fitting.result import RATIO
+from scalelab.fitting.result import RATIO, CurveReach, Reach
 from scalelab.units import format_number
 from scalelab.version import __version__
 
@@ -61,6 +63,8 @@ def _share(fit: Fit, sd: float) -> str:
 
 def _backtest(fit: Fit) -> list[tuple[str, str]]:
     """What the law said of dearer runs from cheaper ones, where that was tried."""
+    if "curves" in fit.backtest:
+        return _curve_backtest(fit)
     laws = fit.backtest.get("laws", {})
     by = fit.estimator.weighting
     name = fit.law.name + (f" weighted by {by}" if by else "")
@@ -74,10 +78,43 @@ def _backtest(fit: Fit) -> list[tuple[str, str]]:
     if len(laws) > 1:
         text += f"; best near the frontier of {len(laws)} laws and weightings"
     found = [("back-test", text)]
-    if fit.reach is not None:
+    if isinstance(fit.reach, Reach):
         share = f"{_share(fit, fit.reach.error)} of {fit.law.response}"
         added = f"{share} at {RATIO:g} times the compute fitted"
         found.append(("beyond", f"intervals add {added}"))
+    return found
+
+
+def _curve_backtest(fit: Fit) -> list[tuple[str, str]]:
+    """What the law said of curves, and of later parts, that it had not seen."""
+    told = fit.backtest["curves"]
+    left, name = told["left_out"], told["progress"]
+    found = []
+    if left["points"]:
+        found.append(
+            (
+                "back-test",
+                f"{left['mean_abs_rel_error']:.2%} mean error on each of {left['curves']} curves "
+                f"left out, {left['last_point']:.2%} at its last point",
+            )
+        )
+    found += [
+        (
+            "" if found or i else "back-test",
+            f"{part['mean_abs_rel_error']:.2%} mean error on {part['points']} points up to "
+            f"{part['ratio']:g} times the {name} fitted",
+        )
+        for i, part in enumerate(told["later"])
+    ]
+    if isinstance(fit.reach, CurveReach):
+        beyond = fit.reach.at(2 * np.array([fit.reach.highest]))[0]
+        found.append(
+            (
+                "unseen",
+                f"intervals add {fit.reach.new:.2%} of loss for a curve, {beyond:.2%} at twice "
+                f"the {name} fitted",
+            )
+        )
     return found
 
 
