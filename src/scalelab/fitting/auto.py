@@ -87,6 +87,12 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     later parts left out, every other one on runs of more compute. Where the rows are too few to be
     cut, the fit comes back as it was, with a notice.
     """
+    if model.law.scale == "linear":
+        what = f"{model.law.response} is zero or negative at some runs"
+        return noticed(
+            model,
+            Notice("not-backtested", f"{what}; a back-test compares relative errors."),
+        )
     runs = with_flops(table)
     used = model.estimator
     observed = observe(model.law, table, model.intervals.by, used.weights or None, used.std or None)
