@@ -261,6 +261,13 @@ def test_what_no_rule_fills_in_is_missing(values: dict[str, Any], missing: tuple
     assert error.value.names == missing
 
 
+def test_a_class_names_the_architecture_where_no_model_type_does() -> None:
+    rules = {"num_key_value_heads": 2, "architectures": ["LlamaForCausalLM"]}
+    assert shape(**rules) == shape(num_key_value_heads=2, model_type="llama")
+    tuned = {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}
+    assert shape(**tuned) == shape(model_type="llama")
+
+
 def test_empty_and_false_values_refuse_nothing() -> None:
     values = {
         "kv_lora_rank": None,

@@ -161,7 +161,13 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
     ),
     "gemma-3-1b-pt": (
         999_885_952,
-        config("gemma3_text", 26, 1152, (4, 1), 6912, 262144, head_dim=256, sliding_window=512),
+        config(
+            "gemma3_text",
+            *(26, 1152, (4, 1), 6912, 262144),
+            architectures=["Gemma3ForCausalLM"],
+            head_dim=256,
+            sliding_window=512,
+        ),
     ),
     "pythia-160m": (
         162_322_944,

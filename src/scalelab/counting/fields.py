@@ -169,7 +169,8 @@ FIELDS: tuple[Field, ...] = (
         ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"),
     ),
     Field("n_dense_layer", "whole", "first layers without experts", ("first_k_dense_replace",)),
-    Field("model_type", "word", "an architecture whose rules fill in the rest", ("architectures",)),
+    Field("model_type", "word", "an architecture whose rules fill in the rest"),
+    Field("architectures", "word", "the model's class, where it has no model_type"),
 )
 
 _SIGNS: Mapping[str, tuple[str, Any]] = {
@@ -346,9 +347,8 @@ def read_fields(items: Iterable[tuple[str, str, object]]) -> dict[str, Said]:
         if name in _REFUSED:
             if not _false(value):
                 raise SpecError(
-                    f"{key} is {_shown(value)}: a shape with {_REFUSED[name]} is not counted. "
-                    "Count its parameters by part and give params_embedding, params_attention, "
-                    "params_feed_forward, params_norm and params_output."
+                    f"{key} is {_shown(value)}: a shape with {_REFUSED[name]} is not counted; "
+                    "a table may give its parameters by part instead (params_attention, ...)."
                 )
         elif name in _SPECIAL:
             if _SPECIAL[name] in _FACTORED:
@@ -362,6 +362,9 @@ def read_fields(items: Iterable[tuple[str, str, object]]) -> dict[str, Said]:
         elif field is not None:
             for told, meaning in _parsed(field, key, value):
                 _add(found, told, Said(meaning, key))
+    if "model_type" not in found and "architectures" in found:
+        found["model_type"] = found["architectures"]
+    found.pop("architectures", None)
     for width in widths:
         model = found.get("d_model")
         if model and width.value != model.value:
@@ -393,7 +396,7 @@ def _parsed(field: Field, key: str, value: object) -> list[tuple[str, Any]]:
         if flag is None:
             raise SpecError(f"{key} is {_shown(value)}; true or false is expected.")
         return [("tied", not flag)] if field.name == "untied" else [(field.name, flag)]
-    if field.name == "model_type":
+    if field.name in ("model_type", "architectures"):
         return [(field.name, architecture_name(value))]
     if field.name == "attention":
         kind = _ATTENTION.get(normalized(str(value)), "")

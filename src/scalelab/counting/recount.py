@@ -260,9 +260,10 @@ def _difference(table: RunTable, shapes: Shapes) -> list[Notice]:
     off = [float(np.nanmedian(np.abs(np.array(way) / own - 1))) for way in ways]
     if not min(off) > _FAR:
         return []
+    at = int(np.argmax(np.isfinite(own)))
     message = (
-        f"the table's N ({table.mapping['params']}) is {own[0]:.4g} for its first run, and its "
-        f"shape gives {counts[0].non_embedding:.4g} (matrices) to {counts[0].total:.4g} (total). "
+        f"the table's N ({table.mapping['params']}) is {own[at]:.4g} in row {at + 1}, and its "
+        f"shape gives {counts[at].non_embedding:.4g} (matrices) to {counts[at].total:.4g} (total). "
         f"The nearest way to count is off by {min(off):.0%}. Is a column of the shape missing?"
     )
     return [Notice("count-differs", message)]
