@@ -226,7 +226,10 @@ def _surface(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
 
 @dataclass(frozen=True)
 class _Account:
-    """The notices and the error of sweeps. groups: the runs; found, left: the best sweep of each N and D."""
+    """The notices and the error of sweeps.
+
+    groups: the runs. found, left: the best sweep of each N and D, with an optimum and without.
+    """
 
     groups: pl.DataFrame
     columns: Sequence[str]
