@@ -43,10 +43,10 @@ class TableOptions:
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
 
-    def table(self, *, need_loss: bool = True, untold: Collection[str] = ()) -> RunTable:
+    def table(self, *, need_loss: bool = True, without: Collection[str] = ()) -> RunTable:
         """Read, select and check; what was taken for what goes to standard error.
 
-        untold: codes of notices that the command answers itself.
+        without: codes of notices that the command makes needless.
         """
         from scalelab.counting.recount import recount
         from scalelab.table import read_runs
@@ -59,8 +59,8 @@ class TableOptions:
             last=self.last,
             need_loss=need_loss,
         )
-        told = tuple(notice for notice in table.notices if notice.code not in untold)
-        table = replace(table, notices=told)
+        notices = tuple(notice for notice in table.notices if notice.code not in without)
+        table = replace(table, notices=notices)
         if self.params or self.flops:
             table = recount(table, self.params, self.flops)
         print_lines(table.summary().splitlines(), error=True)

@@ -100,8 +100,8 @@ def fit(command: Fit) -> int:
 
 
 def _table(command: Fit) -> RunTable:
-    """The table; that settings vary is said where nothing is done about it."""
-    return command.table(untold=("settings-vary",) if command.sweep else ())
+    """The table, with a notice of settings that vary where no sweep answers it."""
+    return command.table(without=("settings-vary",) if command.sweep else ())
 
 
 def _fit(command: Fit, table: RunTable) -> Model:

@@ -116,9 +116,9 @@ def sweeps(
     best = [_best(one, noise) for one in every]
     found = [one for one in best if not one.refused]
     left = [one for one in best if one.refused]
-    told = _Told(groups, columns, by, differ, found, left)
+    account = _Account(groups, columns, by, differ, found, left)
     if not found:
-        raise FitError(told.none())
+        raise FitError(account.none())
     rows = np.array([one.row for one in found])
     values = np.array([one.values for one in found]).T
     optima = runs[rows].with_columns(
@@ -127,7 +127,7 @@ def sweeps(
         pl.Series("runs", [one.runs for one in found]),
     )
     first = [*by, *columns, "loss", "runs"]
-    return Sweeps(optima.select(*first, pl.exclude(first)), told.notices(sum(map(len, every))))
+    return Sweeps(optima.select(*first, pl.exclude(first)), account.notices(sum(map(len, every))))
 
 
 def _best(every: Sequence[_Optimum], noise: float) -> _Optimum:
@@ -182,7 +182,7 @@ def _refused(x: Array, y: Array, best: int) -> str:
 def _parabola(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
     """Loss and place of the vertex through the lowest point and its neighbours.
 
-    None where it lies so far below them that a neighbour says nothing of the bend at the optimum.
+    None where it lies so far below them that a neighbour is no measure of the bend there.
     """
     near = slice(best - 1, best + 2)
     bend, slope, height = np.polyfit(x[near] - x[best], y[near], 2)
@@ -196,7 +196,7 @@ def _parabola(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
 def _surface(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
     """Loss and place of the lowest point of a quadratic surface through the runs near the lowest.
 
-    None where it has no lowest point among them, or one that the runs do not bear out.
+    None where it has no lowest point among them, or one far from what was measured.
     """
     near = y <= y[best] * np.exp(_NEAR)
     points, losses = x[near] - x[best], y[near]
@@ -225,8 +225,11 @@ def _surface(x: Array, y: Array, best: int) -> tuple[float, Array] | None:
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What sweeps are told of. groups: the runs; found, left: the best sweep of each N and D."""
+class _Account:
+    """The notices and the error of sweeps.
+
+    groups: the runs. found, left: the best sweep of each N and D, with an optimum and without.
+    """
 
     groups: pl.DataFrame
     columns: Sequence[str]

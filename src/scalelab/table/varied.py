@@ -28,7 +28,7 @@ from scalelab.table.raw import FILE, ROW
 if TYPE_CHECKING:
     import polars as pl
 
-_ALIKE = 0.005  # relative difference of sizes and data that tell no runs apart (assumed)
+_ALIKE = 0.005  # relative difference of sizes and data that count as equal (assumed)
 _MOST = 0.75  # share of runs that show how a column goes across another (assumed)
 _HALF = 0.5  # the same for what is a hyper-parameter by its name (assumed)
 _ACCIDENT = 0.05  # share of runs below which equal N and D are an accident (assumed)
@@ -67,7 +67,7 @@ _NEVER = frozenset(
     )
 )
 _GROUPS = frozenset(("family", "tokenizer", "vocabulary", "unique_tokens", "epochs"))
-"""Other runs, of which notices of their own tell."""
+"""Columns with notices of their own."""
 AT = ("params", "tokens", "flops")
 """What runs are compared at equal values of."""
 
@@ -157,6 +157,8 @@ def exact(column: pl.Series) -> pl.Series:
 
 def settings_vary(runs: pl.DataFrame) -> Iterator[Notice]:
     """The notice that runs of equal N and D differ in a setting, and all count alike."""
+    import polars as pl
+
     by = [name for name in AT[:2] if name in runs.columns]
     if not by or "loss" not in runs.columns:
         return
@@ -164,9 +166,12 @@ def settings_vary(runs: pl.DataFrame) -> Iterator[Notice]:
     differ = [name for name in hyper_parameters(runs) if _varies(runs[name], cell, ())]
     if not differ:
         return
-    groups = runs.with_columns(cell.alias(ROW)).partition_by(ROW)
-    here = [group for group in groups if any(_values(group[name]) > 1 for name in differ)]
-    if sum(map(len, here)) < _ACCIDENT * len(runs):
+    values = pl.DataFrame([cell.alias(ROW), *(exact(runs[name]).alias(name) for name in differ)])
+    groups = values.group_by(ROW).agg(
+        pl.len().alias(FILE), *(pl.col(name).n_unique() for name in differ)
+    )
+    here = groups.filter(pl.any_horizontal(pl.col(name) > 1 for name in differ))
+    if here[FILE].sum() < _ACCIDENT * len(runs):
         return
     several = len(differ) > 1
     parts = ", ".join(f"{name} ({_values(runs[name])} values)" for name in differ)
@@ -179,7 +184,7 @@ def settings_vary(runs: pl.DataFrame) -> Iterator[Notice]:
     yield Notice(
         "settings-vary",
         f"{parts} differ{'' if several else 's'} among runs of equal {' and '.join(by)}, at "
-        f"{len(here)} of {len(groups)} values of these. A law without "
+        f"{here.height} of {groups.height} values of these. A law without "
         f"{'them' if several else differ[0]} takes these {len(runs)} runs as equally well trained. "
         + advice,
     )
@@ -218,7 +223,7 @@ def _kind(name: str) -> str:
         return "outcome"
     if words & _HYPER:
         return "hyper-parameter"
-    # The components of N are told by the shape.
+    # Components of N follow from the shape.
     return "outcome" if words & _WEAK_OUTCOMES or name.startswith("params_") else "own"
 
 
