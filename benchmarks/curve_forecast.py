@@ -3,8 +3,8 @@
 A set has three to five curves of 12,000 to 24,000 steps under different schedules; asked for are a
 schedule that was not fitted and one that was, over 24,000, 48,000 and 72,000 steps. Printed: the
 share of points of these curves inside their 90% interval for a new run, of all points at one, two
-and three times the length and of the last points, and the median width, before the back-test (`fit`)
-and after it (`checked`).
+and three times the length and of the last points, and the median width, before the back-test
+(`fit`) and after it (`checked`).
 
     python benchmarks/curve_forecast.py [--sets 40] [--laws annealing multi-power]
         [--truths NAME ...] [--noise NAME ...] [--draws 200] [--json]
@@ -186,8 +186,8 @@ def print_row(row: Mapping[str, object]) -> None:
     covered = " ".join(f"{row[f'coverage_{steps}']:4.0%}" for steps in LENGTHS)
     widths = " ".join(f"{row[f'width_{steps}']:6.2%}" for steps in LENGTHS)
     print(
-        f"{row['law']:<12} {row['truth']:<12} {row['noise']:<8} {row['by']:<8} {row['sets']:>3} sets  "
-        f"holds {row['coverage']:4.0%} ({covered}; last {row['last']:4.0%})  width {widths}  "
+        f"{row['law']:<12} {row['truth']:<12} {row['noise']:<8} {row['by']:<8} "
+        f"{row['sets']:>3} sets  holds {row['coverage']:4.0%} ({covered}; last {row['last']:4.0%})  width {widths}  "
         f"{row['seconds']:.1f} s",
         flush=True,
     )

@@ -47,8 +47,8 @@ m_i = lambda m_(i-1) + (lr_(i-1) - lr_i); see `fitting.schedules`.
 
 
 def _multi_power(p: SimpleNamespace, x: SimpleNamespace) -> Any:
-    # Lists, (n, m), are padded by drops of zero. The others, (g,), with the row of each, are most of
-    # a fit's time; a curve at constant rate has none.
+    # Lists, (n, m), are padded by drops of zero. The others, (g,), with the row of each, take most
+    # of a fit's time; a curve at constant rate has none.
     n = len(x.log_lr_sum)
     lists = (x.lr_drops, x.lr_levels, x.lr_sum_after)
     drops, levels, after = (values.reshape(n, -1) for values in lists)
