@@ -2,13 +2,12 @@
 
 from scalelab.laws.custom import custom_law
 from scalelab.laws.dual import Array
-from scalelab.laws.law import SYMBOLS, Derived, Law, Parameter, Preset
+from scalelab.laws.law import Derived, Law, Parameter, Preset
 from scalelab.laws.registry import LAWS, column_of, get_law
 from scalelab.laws.starts import starts_of
 
 __all__ = [
     "LAWS",
-    "SYMBOLS",
     "Array",
     "Derived",
     "Law",

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from scalelab.errors import SpecError
-from scalelab.expressions import parse
+from scalelab.expressions import SYMBOLS, parse
 from scalelab.laws.dual import Array
-from scalelab.laws.law import SYMBOLS, Law, Parameter, Written
+from scalelab.laws.law import Law, Parameter, Written
 
 _COLUMNS = (
     *("params", "tokens", "flops", "steps", "unique_tokens", "batch_tokens", "lr", "position"),

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product, zip_longest
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.errors import SpecError
+from scalelab.expressions import SYMBOLS
 from scalelab.laws.dual import Array, jacobian, variables
 
 Formula = Callable[[SimpleNamespace, SimpleNamespace], Any]
@@ -27,12 +28,6 @@ of shape (k, 1); x each input as ``log_NAME`` of shape (n,), or as it is where i
 
 Starts = Callable[[SimpleNamespace, Array], Array]
 """(x, log response (n,)) -> coordinates to start from (g, p)."""
-
-
-SYMBOLS: Mapping[str, str] = MappingProxyType(
-    {"N": "params", "D": "tokens", "C": "flops", "S": "steps", "U": "unique_tokens"}
-)
-"""What papers call a column. Formulas, `--over` and predictions understand these symbols."""
 
 
 @dataclass(frozen=True)

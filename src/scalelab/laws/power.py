@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from scalelab.laws.law import SYMBOLS, Law, Parameter, Preset
+from scalelab.expressions import SYMBOLS
+from scalelab.laws.law import Law, Parameter, Preset
 from scalelab.units import FLOP_PER_PF_DAY
 
 # Weak (assumed): nine exponents in ten lie between .04 and 1.

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from scalelab.errors import SpecError
+from scalelab.expressions import SYMBOLS
 from scalelab.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from scalelab.laws.coupled import COUPLED
 from scalelab.laws.hyperparameters import CRITICAL_BATCH, OPTIMAL_BATCH, OPTIMAL_LR
 from scalelab.laws.kaplan import KAPLAN, KAPLAN_STEPS
-from scalelab.laws.law import SYMBOLS, Law
+from scalelab.laws.law import Law
 from scalelab.laws.m4 import m4
 from scalelab.laws.overtraining import OVERTRAINING
 from scalelab.laws.power import broken_power, power, power_no_floor
