@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalelab.errors import TableError
+from scalelab.table.evaluations import evaluation
 from scalelab.table.headers import names
 from scalelab.table.schema import NAMESPACES, RUN_COLUMNS, is_known
 
@@ -51,6 +52,8 @@ def _rows(name: str, content: object, *, curve: bool) -> Rows:
         return []
     if isinstance(content.get("log_history"), list):
         return _trainer_state(content, curve=curve)
+    if (row := evaluation(content)) is not None:
+        return [row]
     if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
         return _listed(name, [content["columns"], *content["data"]])
     inside = [key for key, value in content.items() if _is_table(value)]

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import TableError
-from scalelab.table.delimited import read_delimited
+from scalelab.table.charts import unrolled
 from scalelab.table.documents import flat, read_json, read_lines
-from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, decoded, read_bytes
+from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, TEXT, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
+from scalelab.table.frames import from_indexed, is_indexed
+from scalelab.table.marks import unmarked
 from scalelab.table.raw import FILE, Raw, numbered
+from scalelab.table.sheets import tidied
+from scalelab.table.texts import read_text
+from scalelab.table.wide import melted, refuse_wide_curves
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,13 +37,37 @@ def load(source: object, *, curve: bool = False) -> Raw:
         parts = [_from_file(file, name, curve=curve) for name, file in named.items()]
         raw = joined(str(source), parts)
     else:
-        raw = Raw("the table", numbered("the table", _from_object(source)))
+        raw = _shaped(_from_given(source), curve=curve)
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
     return Raw(raw.name, _spelt(_flattened(raw.frame)), raw.broken, raw.notices)
 
 
+def _from_given(source: object) -> Raw:
+    """A frame or rows that a program gave."""
+    import polars as pl
+
+    name = "the table"
+    if isinstance(source, pl.DataFrame | pl.LazyFrame | Mapping) or not is_indexed(source):
+        return Raw(name, numbered(name, _from_object(source)))
+    frame, notices = from_indexed(source, name)
+    return Raw(name, numbered(name, frame), notices=notices)
+
+
+def _shaped(raw: Raw, *, curve: bool) -> Raw:
+    """A table without what people and tools put around its cells, a row a run or point."""
+    if raw.frame.is_empty():
+        return raw
+    raw = unrolled(tidied(unmarked(raw)), curve=curve)
+    refuse_wide_curves(raw)
+    return raw if curve else melted(raw)
+
+
 def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
+    return _shaped(_read_file(path, name, curve=curve), curve=curve)
+
+
+def _read_file(path: Path, name: str, *, curve: bool) -> Raw:
     import polars as pl
 
     suffix, data = read_bytes(path)
@@ -47,8 +76,8 @@ def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
             frame = pl.read_parquet(data) if suffix == ".parquet" else pl.read_ipc(data)
             return Raw(name, numbered(name, frame))
         text = decoded(name, data)
-        if suffix in DELIMITED:
-            return read_delimited(name, text, tabs=suffix in (".tsv", ".tab"))
+        if suffix in (*DELIMITED, *TEXT):
+            return read_text(name, text, suffix, curve=curve)
         # What it is says the first character, whatever the name says.
         if (suffix in JSON_LINES and not text.lstrip().startswith("[")) or _is_lines(text):
             return _from_lines(name, text)
