@@ -220,12 +220,12 @@ def _named(name: str, header: list[str], frame: pl.DataFrame) -> pl.DataFrame:
         cells = frame[str(number)]
         if not title and cells.str.strip_chars().is_in(["", None], nulls_equal=True).all():
             continue
-        label = title
+        label = title or f"column ({number + 1})"
         if title in kept:
             if title and kept[title].equals(cells):
                 continue
             if title and is_known(title):
                 raise TableError(f"{name}: two columns are named {title!r}. Rename or remove one.")
-            label = f"{title or 'column'} ({number + 1})"
+            label = f"{title} ({number + 1})"
         kept[label] = cells.alias(label)
     return pl.DataFrame(list(kept.values()))

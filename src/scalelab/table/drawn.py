@@ -107,14 +107,20 @@ def _boxed(block: list[tuple[int, str]]) -> Iterator[Drawn]:
     head, body = groups[0], groups[1:]
     if not body:  # no rule below the header
         head, body = head[:1], [head[1:]]
-    typed = [line for line in head[1:] if all(_TYPES.fullmatch(cell) for cell in line if cell)]
-    header = _merged([line for line in head if line not in typed or line is head[0]])
+    if len(body) > 1 and _is_types(body[0][0]) and len(body[0]) == 1:  # polars
+        body = body[1:]
+    header = _merged([head[0], *(line for line in head[1:] if not _is_types(line))])
     rows: list[list[str]] = []
     for group in body:
         # Below a rule of its own, a line with empty cells goes on with the cells above it.
         goes_on = len(body) > 1 and any(not all(line) for line in group[1:])
         rows += [_merged(group)] if goes_on else group
     yield Drawn("boxed", block[0][0], block[-1][0], header, rows)
+
+
+def _is_types(cells: list[str]) -> bool:
+    """Whether a line below the header says the kinds of the columns."""
+    return any(cells) and all(_TYPES.fullmatch(cell) for cell in cells if cell)
 
 
 def _merged(lines: list[list[str]]) -> list[str]:

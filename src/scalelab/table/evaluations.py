@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from scalelab.errors import Notice, TableError
 from scalelab.table.schema import is_known
 
 _BESIDE = (
@@ -101,3 +102,44 @@ def _model(content: Mapping[str, Any]) -> str:
             if isinstance(place.get(key), str) and place[key] not in ("hf", "vllm", "hf-causal"):
                 return str(place[key])
     return ""
+
+
+def told(name: str, rows: list[dict[str, Any]]) -> tuple[Notice, ...]:
+    """What is said of a document that was read as the row of one model."""
+    if len(rows) != 1:
+        return ()
+    tasks = [title for title in rows[0] if title.startswith(("results.", "final_report."))]
+    if not tasks:
+        return ()
+    return (
+        Notice(
+            "evaluation-read",
+            f"{name} holds the results of one model and was read as one row, with columns such as "
+            f"{tasks[0]}.",
+        ),
+    )
+
+
+def events(rows: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """The one row of OpenAI's evals, which write a line for each sample and a report at the end."""
+    reports = [row for row in rows if any(key.startswith("final_report.") for key in row)]
+    if len(reports) != 1:
+        return None
+    spec = next((row for row in rows if any(key.startswith("spec.") for key in row)), {})
+    row = {key: cell for one in (spec, reports[0]) for key, cell in one.items()}
+    model = row.get("spec.completion_fns")
+    named = model[0] if isinstance(model, list) and len(model) == 1 else model
+    kept = {key: cell for key, cell in row.items() if not isinstance(cell, list)}
+    return [{**({"run": named} if isinstance(named, str) else {}), **kept}]
+
+
+def refuse_statistics(name: str, rows: list[Any]) -> None:
+    """Raise TableError for HELM's stats.json, whose rows are statistics of one run."""
+    names = [row.get("name") for row in rows if isinstance(row, Mapping)]
+    found = [one["name"] for one in names if isinstance(one, Mapping) and "name" in one]
+    if found and len(found) == len(rows) and all("count" in row for row in rows):
+        shown = ", ".join(dict.fromkeys(map(str, found[:4])))
+        raise TableError(
+            f"{name} holds statistics of one evaluation (HELM: {shown}, ...), and a row per run is "
+            "expected. Write a CSV file with a row per model and the column of each metric."
+        )

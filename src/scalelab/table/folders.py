@@ -132,4 +132,14 @@ def _told_once(notices: Sequence[Notice]) -> tuple[Notice, ...]:
 def _as_text(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
-    return frame.with_columns(pl.exclude(ROW, FILE).cast(pl.String, strict=False))
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested() or kind == pl.Object]
+    lists = [pl.Series(name, map(_text, frame[name]), dtype=pl.String) for name in nested]
+    return frame.with_columns(pl.exclude(ROW, FILE, *nested).cast(pl.String, strict=False), *lists)
+
+
+def _text(cell: object) -> str | None:
+    import polars as pl
+
+    if isinstance(cell, pl.Series):
+        cell = cell.to_list()
+    return None if cell is None else str(cell)

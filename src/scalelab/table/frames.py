@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import Notice, TableError
+from scalelab.table import headers
+from scalelab.table.schema import RUN_COLUMNS, is_known
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,8 +53,14 @@ def from_indexed(source: Any, name: str) -> tuple[pl.DataFrame, tuple[Notice, ..
 
 def _as_frame(series: Any, name: str) -> Any:
     """A series as a frame of one column; one without a name does not say what it holds."""
+    labels = series.index.tolist()
+    if any(isinstance(label, str) and is_known(label) for label in labels):
+        raise TableError(
+            f"{name}: the series is one run, with {_shown(labels)} as its cells. Give a row per "
+            "run: series.to_frame().T."
+        )
     if series.name is None:
-        shown = ", ".join(str(label) for label in series.index.tolist()[:4])
+        shown = ", ".join(str(label) for label in labels[:4])
         raise TableError(
             f"{name}: the series has no name (its index is {shown}, ...). Give it that of its "
             "column: series.rename('loss'). Where it is one run, give series.to_frame().T."
@@ -112,9 +120,6 @@ def _nameless(
 
 
 def _is_id(title: str) -> bool:
-    from scalelab.table import headers
-    from scalelab.table.schema import RUN_COLUMNS
-
     return headers.names(title, next(column for column in RUN_COLUMNS if column.name == "run"))
 
 
@@ -132,11 +137,13 @@ def _series(title: str, cells: list[Any]) -> pl.Series:
     import polars as pl
 
     kinds = {type(cell) for cell in cells if cell is not None and not _is_nan(cell)}
+    if not kinds <= {int, float, bool}:  # among words, pandas has NaN for what is missing
+        cells = [None if _is_nan(cell) else cell for cell in cells]
     if kinds <= {int, float, bool} or len(kinds) == 1:
         series = pl.Series(title, cells, strict=False)
         if series.dtype != pl.Object:
             return series
-    texts = [None if cell is None or _is_nan(cell) else str(cell) for cell in cells]
+    texts = [None if cell is None else str(cell) for cell in cells]
     return pl.Series(title, texts, dtype=pl.String)
 
 

@@ -28,10 +28,8 @@ _STEP = re.compile(
 _LOSS = re.compile(r"loss(?!_?scale)|xent|nll")
 _HELD_OUT = re.compile("val|test|held|dev|eval")
 _BEST = re.compile(r"best|min_|lowest|prev|ema|scale|weight|coef|delta")
-_LEAST, _SHARE = (
-    2,
-    0.2,
-)  # lines with a loss, and their share of the lines, that make a log (assumed)
+# Lines with a loss, and their share, that make a log; so many with a step too do among any others.
+_LEAST, _SHARE, _MANY = 2, 0.2, 5  # (assumed)
 
 
 def log_lines(text: str) -> list[dict[str, str | float]]:
@@ -43,7 +41,9 @@ def log_lines(text: str) -> list[dict[str, str | float]]:
     if not lines or _is_header(lines):
         return []
     found = [pairs for line in lines if _losses(pairs := _pairs(line))]
-    return found if len(found) >= max(_LEAST, _SHARE * len(lines)) else []
+    whole = [pairs for pairs in found if "step" in pairs]
+    many = len(found) >= max(_LEAST, _SHARE * len(lines)) or len(whole) >= _MANY
+    return found if many else []
 
 
 def _is_header(lines: Sequence[str]) -> bool:

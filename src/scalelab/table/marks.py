@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice
-from scalelab.table.raw import FILE, Raw, place
+from scalelab.table import headers
+from scalelab.table.raw import Raw, place
+from scalelab.table.schema import RUN_COLUMNS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,15 +33,30 @@ _FOOTNOTE = re.compile(
 _SUPERSCRIPT = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-"
 )
+_LINK = re.compile(
+    r"!?\[([^\[\]^][^\[\]]*)\]"
+    r"(?:\((?:[^()\s]|\([^()\s]*\))*(?:\s+\"[^\"]*\")?\)|\[[^\[\]^][^\[\]]*\])"
+)
 _STRUCK = re.compile(r"(~~)(.+?)\1|<(del|s|strike)>(.+?)</\3>|\\sout\{([^{}]*)\}", re.DOTALL)
+_SIGNS = (
+    (r"\\(?:times|cdot)(?![A-Za-z])", "x"),
+    (r"\\pm(?![A-Za-z])", "\u00b1"),
+    (r"\\%", "%"),
+    (r"\\(?:dagger|dag)(?![A-Za-z])", "\u2020"),
+    (r"\\(?:ddagger|ddag)(?![A-Za-z])", "\u2021"),
+    (r"\\ast(?![A-Za-z])", "*"),
+    (r"\\(?:quad|qquad|hfill)(?![A-Za-z])|\\[,;:! ]|~", " "),
+    (r"\\(?:phantom|hphantom)\{[^{}]*\}", ""),
+    (r"\\([_&#$])", r"\1"),
+    (r"\{,\}", ","),
+)
 _ESCAPED = 0xE000  # private characters stand for escaped ones while emphasis is looked for
 
 
 def plain(cell: str) -> str:
     """The text of a cell of Markdown, HTML or LaTeX, as a reader sees it; struck parts left out."""
     text = _STRUCK.sub(" ", html.unescape(cell))
-    text = re.sub(r"!?\[([^\[\]]*)\](?:\([^()\s]*(?:\s+\"[^\"]*\")?\)|\[[^\[\]]*\])", r"\1", text)
-    text = re.sub(r"\[\^\w+\]", "", text)
+    text = _LINK.sub(r"\1", text)
     text = re.sub(r"<br\s*/?>", " ", text, flags=re.IGNORECASE)
     text = re.sub(r"<sup>(.*?)</sup>", r"^{\1}", text, flags=re.IGNORECASE)
     text = re.sub(r"</?[a-z][^<>]*>", "", text, flags=re.IGNORECASE)
@@ -67,17 +85,15 @@ def latex(cell: str) -> str:
         "",
         text,
     )
-    for command, sign in ((r"\\times\b|\\cdot\b", "x"), (r"\\pm\b", "\u00b1"), (r"\\%", "%"),
-                          (r"\\(?:dagger|dag)\b", "\u2020"), (r"\\(?:ddagger|ddag)\b", "\u2021"),
-                          (r"\\ast\b", "*"), (r"\\(?:quad|qquad|hfill)\b|\\[,;:! ]|~", " "),
-                          (r"\\(?:phantom|hphantom)\{[^{}]*\}", ""),
-                          (r"\\([_&#$])", r"\1"), (r"\{,\}", ",")):  # fmt: skip
-        text = re.sub(command, sign, text)
+    for pattern, sign in _SIGNS:
+        text = re.sub(pattern, sign, text)
     before = ""
     while before != text:  # \textbf{\underline{2.76}} from the inside out
         before = text
         text = re.sub(r"\\[A-Za-z]+\*?\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\\(?:bfseries|bf|it|itshape|em|small|tiny|scriptsize|boldmath)\b", "", text)
+    text = re.sub(
+        r"\\(?:bfseries|bf|it|itshape|em|small|tiny|scriptsize|boldmath)(?![A-Za-z])", "", text
+    )
     text = re.sub(r"(?<!\\)\$", "", text)
     text = re.sub(r"(?<!\^)\{([^{}]*)\}", r"\1", text)
     return _powers(" ".join(text.split()))
@@ -108,7 +124,7 @@ def unmarked(raw: Raw) -> Raw:
     import polars as pl
 
     frame, notices, broken = raw.frame, list(raw.notices), dict(raw.broken)
-    for name in [n for n, kind in frame.schema.items() if kind == pl.String and n != FILE]:
+    for name in [n for n, kind in frame.schema.items() if kind == pl.String and not _is_word(n)]:
         cells = frame[name]
         odd = cells.filter(cells.str.contains(_MARKED).fill_null(value=False)).unique().sort()
         if odd.is_empty():
@@ -117,12 +133,19 @@ def unmarked(raw: Raw) -> Raw:
         for index in cells.is_in(out).fill_null(value=False).arg_true().to_list():
             where = place(frame, index)
             broken.setdefault(where, f"column {name} is struck out ({cells[index].strip()})")
+        if out:
+            cells = cells.replace({word: _inner(word) for word in out}).alias(name)
         cells, said = _bare(cells, [word for word in odd.to_list() if word not in out])
         cells, more = _fractions(cells)
         frame = frame.with_columns(cells)
         frame, last = _spreads(frame, name)
         notices += [*said, *more, *last]
     return replace(raw, frame=frame, broken=broken, notices=tuple(notices))
+
+
+def _is_word(title: str) -> bool:
+    """Whether a column holds words, such as the ids of runs, whose stars are part of them."""
+    return any(headers.names(title, column) for column in RUN_COLUMNS if column.dtype == "str")
 
 
 def _inner(word: str) -> str:
@@ -191,12 +214,14 @@ def _spreads(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[Notice]
         return frame, []
     value = cells.replace({word: match[1] for word, match in matches.items()}).alias(name)
     spread = cells.replace_strict(
-        {word: match[2] for word, match in matches.items()}, default=None, return_dtype=pl.String
+        {word: float(match[2]) for word, match in matches.items()},
+        default=None,
+        return_dtype=pl.Float64,
     ).alias(beside)
     first = next(iter(matches))
     message = (
         f"column {name}: {len(cells.filter(cells.is_in(list(matches))))} cells hold a value and "
-        f"its spread, {first!r}; the spread was put into column {beside}. --std {beside} weighs "
-        "by it."
+        f"its spread, {first!r}; the spread was put into column {beside}. "
+        f"--std {shlex.quote(beside)} weighs by it."
     )
     return frame.with_columns(value, spread), [Notice("plus-minus", message)]

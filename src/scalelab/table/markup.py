@@ -89,6 +89,8 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         line = self.getpos()[0]
+        if tag in ("tr", "td", "th"):
+            self._close()  # many a page leaves the end of a cell out
         if tag == "table":
             self._found.append((line, line, []))
         elif tag == "tr" and self._found:
@@ -105,14 +107,18 @@ class _Reader(HTMLParser):
             self._cell.append(f"<{tag}>")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th", "tr") and self._cell is not None:
-            self._found[-1][2][-1].append(" ".join("".join(self._cell).split()))
-            self._cell = None
-        elif tag == "table" and self._found:
+        if tag in ("td", "th", "tr", "table"):
+            self._close()
+        if tag == "table" and self._found:
             first, _, rows = self._found[-1]
             self._found[-1] = (first, self.getpos()[0], rows)
         elif self._cell is not None:
             self._cell.append(f"</{tag}>")
+
+    def _close(self) -> None:
+        if self._cell is not None:
+            self._found[-1][2][-1].append(" ".join("".join(self._cell).split()))
+            self._cell = None
 
     def handle_data(self, data: str) -> None:
         if self._cell is not None:

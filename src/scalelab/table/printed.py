@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
 from scalelab.errors import TableError
@@ -28,6 +29,8 @@ def printed_table(name: str, text: str) -> Drawn | None:
         raise TableError(
             f"{name} is what pandas prints of a Series ({lines[-1].strip()}). {_WRITE}"
         )
+    if lines[0].startswith('"') and not re.search(r"[,;|\t]", lines[0]):
+        return _from_r([n for n, _ in numbered], lines)
     shape = bool(_SHAPE.fullmatch(lines[-1].strip()))
     if shape:
         numbered, lines = numbered[:-1], lines[:-1]
@@ -51,6 +54,8 @@ def printed_table(name: str, text: str) -> Drawn | None:
             f"{name} is a frame that pandas printed, and its index ({', '.join(levels)}) leaves "
             f"cells out that repeat those above. {_WRITE}"
         )
+    if not levels and not shape and (aligned := _aligned(lines)):
+        return Drawn("aligned", numbered[0][0], numbered[-1][0], aligned[0], aligned[1:])
     if not all(len(row) == width for row in rows):
         if shape or levels:
             raise TableError(
@@ -60,3 +65,20 @@ def printed_table(name: str, text: str) -> Drawn | None:
         return None
     names = levels or [""]
     return Drawn("pandas", numbered[0][0], numbered[-1][0], [*names, *header], rows)
+
+
+def _from_r(numbers: list[int], lines: list[str]) -> Drawn | None:
+    """Quoted cells apart by blanks, with the rows' names, as ``write.table`` of R has them."""
+    rows = list(csv.reader(lines, delimiter=" ", skipinitialspace=True))
+    widths = {len(row) - len(rows[0]) for row in rows[1:]}
+    if widths not in ({0}, {1}):
+        return None
+    header = [*[""] * widths.pop(), *rows[0]]
+    return Drawn("R", numbers[0], numbers[-1], header, rows[1:])
+
+
+def _aligned(lines: list[str]) -> list[list[str]] | None:
+    """Cells with single blanks in them, apart by two or more, as many in every line."""
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    words = any(" " in cell for cell in cells[0])
+    return cells if words and len(cells[0]) > 1 and len({len(row) for row in cells}) == 1 else None

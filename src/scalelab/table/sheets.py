@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scalelab.errors import Notice
+from scalelab.errors import Notice, TableError
 from scalelab.table import headers
 from scalelab.table.raw import FILE, ROW, Raw
 from scalelab.table.schema import RUN_COLUMNS
@@ -14,7 +14,10 @@ from scalelab.table.schema import RUN_COLUMNS
 if TYPE_CHECKING:
     import polars as pl
 
-_INDEX = re.compile(r"|Unnamed: 0(\.[0-9])?|Unnamed: 0_level_[0-9]|__index_level_0__|_index")
+_COLUMNS = {column.name: column for column in RUN_COLUMNS}
+_INDEX = re.compile(
+    r"|column \(1\)|Unnamed: 0(\.[0-9])?|Unnamed: 0_level_[0-9]|__index_level_0__|_index"
+)
 _MOST = 100_000  # the largest number of a row; above, integers may be a size (assumed)
 _UNIT = re.compile(
     r"[(\[]?\s*(?:in\s+)?(?:(?:[kmbgt]|bn|thousands?|millions?|billions?|trillions?)?\s*"
@@ -28,10 +31,32 @@ _BLANKS = 2  # filled cells that a merged column has at least
 
 def tidied(raw: Raw) -> Raw:
     """The table without an index of row numbers, units in the header, merged cells filled."""
-    for step in (_without_index, _units_row, _merged_cells):
+    _refuse_sideways(raw)
+    for step in (_without_index, _without_index, _units_row, _merged_cells):
         if raw.frame.height:
             raw = step(raw)
     return raw
+
+
+def _refuse_sideways(raw: Raw) -> None:
+    """Raise TableError where the names of columns stand below each other and runs side by side."""
+    import polars as pl
+
+    titles = _titles(raw.frame)
+    if len(titles) < 2 or raw.frame[titles[0]].dtype != pl.String:
+        return
+    first = raw.frame[titles[0]].drop_nulls().to_list()
+    loss = _COLUMNS["loss"]
+    sizes = [_COLUMNS[name] for name in ("params", "tokens", "flops")]
+    below = any(headers.names(word, loss) for word in first) and any(
+        headers.names(word, size) for word in first for size in sizes
+    )
+    if below and not any(headers.names(title, loss) for title in titles):
+        raise TableError(
+            f"{raw.name} lies on its side: {', '.join(first[:4])} stand below each other in column "
+            f"{titles[0]!r}, and a row per run is expected. In pandas: "
+            f"frame.set_index({titles[0]!r}).T; in a spreadsheet: paste special, transpose."
+        )
 
 
 def _titles(frame: pl.DataFrame) -> list[str]:
@@ -46,7 +71,8 @@ def _without_index(raw: Raw) -> Raw:
     if len(titles) < 2 or not _INDEX.fullmatch(titles[0].strip()):
         return raw
     first = raw.frame[titles[0]]
-    seen = f"the first column ({titles[0]!r})" if titles[0] else "the first column, without a name,"
+    nameless = titles[0] in ("", "column (1)")
+    seen = "the first column, without a name," if nameless else f"the first column ({titles[0]!r})"
     if first.null_count() or first.dtype.is_nested():
         return raw
     whole = first.cast(pl.Int64, strict=False)
@@ -58,9 +84,8 @@ def _without_index(raw: Raw) -> Raw:
         )
         frame = raw.frame.drop(titles[0])
         return replace(raw, frame=frame, notices=(*raw.notices, Notice("index-dropped", message)))
-    ids = next(column for column in RUN_COLUMNS if column.name == "run")
     words = first.cast(pl.Float64, strict=False).null_count() == len(first)
-    known = any(headers.names(title, ids) for title in titles[1:])
+    known = any(headers.names(title, _COLUMNS["run"]) for title in titles[1:])
     if words and not known and not first.is_duplicated().any():
         message = f"{seen} holds a different word in each row and was taken for the run's id."
         frame = raw.frame.rename({titles[0]: "run"})
@@ -82,9 +107,8 @@ def _units_row(raw: Raw) -> Raw:
     if any(second[title] and _UNIT.fullmatch(second[title]) for title in units):
         return raw  # words that are cells, such as a column of s and m
     new = {title: f"{title} ({cell.strip('()[] ')})" for title, cell in units.items()}
-    message = "the row below the header holds units and was read with it: " + ", ".join(
-        new.values()
-    )
+    shown = ", ".join(new.values())
+    message = f"the row below the header holds units and was read with it: {shown}."
     frame = raw.frame.slice(1).rename(new)
     return replace(raw, frame=frame, notices=(*raw.notices, Notice("units-row", message)))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import TableError
 from scalelab.table.charts import unrolled
-from scalelab.table.documents import flat, read_json, read_lines
+from scalelab.table.documents import by_name, flat, read_json, read_lines
+from scalelab.table.evaluations import events, told
 from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, TEXT, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
 from scalelab.table.frames import from_indexed, is_indexed
@@ -40,7 +42,7 @@ def load(source: object, *, curve: bool = False) -> Raw:
         raw = _shaped(_from_given(source), curve=curve)
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
-    return Raw(raw.name, _spelt(_flattened(raw.frame)), raw.broken, raw.notices)
+    return raw
 
 
 def _from_given(source: object) -> Raw:
@@ -58,6 +60,7 @@ def _shaped(raw: Raw, *, curve: bool) -> Raw:
     """A table without what people and tools put around its cells, a row a run or point."""
     if raw.frame.is_empty():
         return raw
+    raw = replace(raw, frame=_spelt(_flattened(raw.frame)))
     raw = unrolled(tidied(unmarked(raw)), curve=curve)
     refuse_wide_curves(raw)
     return raw if curve else melted(raw)
@@ -81,7 +84,8 @@ def _read_file(path: Path, name: str, *, curve: bool) -> Raw:
         # What it is says the first character, whatever the name says.
         if (suffix in JSON_LINES and not text.lstrip().startswith("[")) or _is_lines(text):
             return _from_lines(name, text)
-        return Raw(name, numbered(name, _from_object(read_json(name, text, curve=curve), name)))
+        rows = read_json(name, text, curve=curve)
+        return Raw(name, numbered(name, _from_object(rows, name)), notices=told(name, rows))
     except pl.exceptions.PolarsError as error:
         detail = str(error).partition("\n")[0]
         raise TableError(f"{name}: not a readable {suffix[1:]} table ({detail}).") from error
@@ -96,6 +100,8 @@ def _is_lines(text: str) -> bool:
 def _from_lines(name: str, text: str) -> Raw:
     import polars as pl
 
+    if '"final_report"' in text and (row := events(read_lines(name, text)[0])):
+        return Raw(name, numbered(name, _from_object(row, name)), notices=told(name, row))
     try:  # fast; does not know NaN, which Python writes
         frame = pl.read_ndjson(text.encode(), infer_schema_length=None)
         return Raw(name, numbered(name, frame))
@@ -134,6 +140,9 @@ def _from_object(source: object, name: str = "the table") -> pl.DataFrame:
     if isinstance(source, pl.LazyFrame):
         return source.collect()
     try:
+        if isinstance(source, Mapping) and all(isinstance(c, Mapping) for c in source.values()):
+            named = {str(key): flat(cells) for key, cells in source.items()}
+            return _from_rows(by_name(named))
         if isinstance(source, Mapping):
             return pl.DataFrame(
                 {str(key): _plain(cells) for key, cells in source.items()}, strict=False

@@ -59,9 +59,16 @@ def _tables(name: str, text: str) -> list[Drawn]:
     return [printed] if printed else []
 
 
+def _org(cell: str) -> str:
+    """A cell of org-mode, whose code stands between equal signs or tildes."""
+    return plain(re.sub(r"^([=~])(\S.*)\1$", r"\2", cell))
+
+
 def _of_tables(name: str, text: str, tables: Sequence[Drawn]) -> Raw:
-    clean = latex if tables[0].kind == "LaTeX" else plain
-    headers = [[clean(cell) for cell in table.header] for table in tables]
+    clean = {"LaTeX": latex, "org-mode or psql": _org}.get(tables[0].kind, plain)
+    headers = [
+        [re.sub(r"\[\^\w+\]", "", clean(cell)).strip() for cell in table.header] for table in tables
+    ]
     if any(header != headers[0] for header in headers):
         shown = "; ".join(
             f"line {table.first}: {', '.join(header)} ({len(table.rows)} rows)"

@@ -10,6 +10,7 @@ from scalelab.errors import Notice, ScalelabError, TableError
 from scalelab.table import headers
 from scalelab.table.cells import numbers
 from scalelab.table.expressions import listed
+from scalelab.table.marks import plain as as_read
 from scalelab.table.raw import FILE, ROW, Raw
 from scalelab.table.schema import RUN_COLUMNS, STEPS, normalized
 from scalelab.units import parse_count, parse_flop
@@ -26,11 +27,12 @@ _WORDS = {
     "params": re.compile(r"\b(?:params?|parameters?|n)\b"),
 }
 _AMOUNT = re.compile(
-    r"([0-9]+(?:[.,_][0-9]+)*\s*(?:x\s*10\s*\^\s*|\u00d710\^)?(?:e[-+]?[0-9]+)?|10\^[0-9]+)\s*"
+    r"([0-9]+(?:[.,_][0-9]+)*(?:e[-+]?[0-9]+)?)\s*"
     r"([kmbgt]?)(?![a-z])|[0-9.]+\s*[kmgtpez]flops?|[0-9.]+\s*pf-?days?",
     re.IGNORECASE,
 )
 _AROUND = re.compile(r"\b(?:val|valid|validation|eval|test|final)?[ _]?loss\b|[@_=:()\[\]]|\bat\b")
+_SEED = re.compile(r"(?:loss|val_loss)?[ _]?(?:seed|run|rep|trial)?[ _#]*[0-9]{1,4}", re.IGNORECASE)
 _LEAST = 1e5  # no size or budget of a run lies below (assumed); a seed or a rate does
 _LOSSES = (0.1, 15.0)
 _TOKENS_PER_PARAM = (0.05, 1e5)  # what makes a reading of a header possible (assumed)
@@ -55,6 +57,7 @@ def melted(raw: Raw) -> Raw:
     frame = raw.frame
     titles = [title for title in frame.columns if title not in (ROW, FILE)]
     amounts = [one for title in titles if (one := _amount(title))]
+    _refuse_seeds(raw, titles)
     others = [title for title in titles if title not in {one.title for one in amounts}]
     if len(amounts) < 2 or any(headers.names(title, _COLUMNS["loss"]) for title in others):
         return raw
@@ -64,12 +67,13 @@ def melted(raw: Raw) -> Raw:
     losses = [loss for found, _ in cells.values() for loss in found.drop_nulls().to_list()]
     if not losses:
         return raw
-    example = listed([one.title for one in amounts], 4)
+    shown = [one.title for one in amounts]
+    example = listed(shown, 4)
     if not all(_LOSSES[0] < loss < _LOSSES[1] for loss in losses):
         raise TableError(
             f"{raw.name} is a wide table: the headers {example} are amounts. Its cells run from "
             f"{min(losses):.4g} to {max(losses):.4g} and do not look like losses. "
-            f"{_call(amounts, others, 'flops', 'loss')}"
+            f"{_call(shown, others, 'flops', 'VALUE')}"
         )
     labels = {name: title for title in others for name in _label(title)}
     kind = _kind(raw, amounts, labels)
@@ -80,23 +84,38 @@ def melted(raw: Raw) -> Raw:
         raise TableError(
             f"{raw.name} is a wide table: the headers {example} are amounts and the cells look "
             f"like losses, but whether the headers are N, D or C is not clear ({known}). "
-            f"{_call(amounts, others, '/'.join(n for n in _SIZES if n not in labels), 'loss')}"
+            f"{_call(shown, others, '/'.join(n for n in _SIZES if n not in labels), 'loss')}"
         )
     return _long(raw, amounts, others, labels, kind)
 
 
+def _refuse_seeds(raw: Raw, titles: list[str]) -> None:
+    """Raise TableError where the losses of several seeds stand side by side."""
+    seeds = [title for title in titles if _SEED.fullmatch(title.strip())]
+    others = [title for title in titles if title not in seeds]
+    known = any(headers.names(title, _COLUMNS["loss"]) for title in others)
+    if len(seeds) < 2 or known or not any(map(_label, others)):
+        return
+    cells = [numbers(raw.frame[title], _COLUMNS["loss"])[0].drop_nulls() for title in seeds]
+    if all(((one > _LOSSES[0]) & (one < _LOSSES[1])).all() for one in cells):
+        raise TableError(
+            f"{raw.name} is a wide table: the cells below {listed(seeds, 4)} look like losses. "
+            f"{_call(seeds, others, 'seed', 'loss')}"
+        )
+
+
 def _amount(title: str) -> _Header | None:
     """The amount in a header such as ``1e18``, ``3e18 FLOP``, ``C=1e18``, ``loss @ 1B tokens``."""
-    plain = _AROUND.sub(" ", title.strip().lower().replace("loss_", "loss "))
+    plain = _AROUND.sub(" ", as_read(title).lower().replace("loss_", "loss "))
+    plain = re.sub(r"\s*[x\u00d7*\u00b7]\s*10\s*\^\s*", "e", plain)
+    plain = re.sub(r"(?<![0-9.])10\s*\^\s*", "1e", plain)
     match = _AMOUNT.search(plain)
     if match is None:
         return None
     rest = plain[: match.start()] + " " + plain[match.end() :]
-    text = re.sub(r"\s*(?:x|\u00d7)\s*10\s*\^\s*", "e", match[0])
-    text = re.sub(r"^10\^", "1e", text)
     kind = "flops" if re.search(r"flop|pf", match[0]) else ""
     try:
-        amount = parse_flop(text) if kind else parse_count(text)
+        amount = parse_flop(match[0]) if kind else parse_count(match[0])
     except (ScalelabError, ValueError):
         return None
     kinds = [name for name, words in _WORDS.items() if words.search(rest)]
@@ -196,10 +215,9 @@ def _is_title(title: str, label: str) -> bool:
     return headers.names(title, column) or bool(headers.factor(title, column))
 
 
-def _call(amounts: list[_Header], others: list[str], kind: str, value: str) -> str:
-    on = [one.title for one in amounts]
+def _call(titles: list[str], others: list[str], kind: str, value: str) -> str:
     return (
-        f"Turn it into a row per run: frame.unpivot(index={others!r}, on={on!r}, "
+        f"Turn it into a row per run: frame.unpivot(index={others!r}, on={titles!r}, "
         f"variable_name={kind!r}, value_name={value!r}) in polars, frame.melt(id_vars={others!r}, "
         f"var_name={kind!r}, value_name={value!r}) in pandas."
     )
