@@ -19,7 +19,8 @@ LOGS = {
     "speedrun": "step:100/200 val_loss:5.2 train_time:12345ms step_avg:123ms\n"
     "step:200/200 val_loss:4.2 train_time:12345ms step_avg:123ms\n",
     "Megatron": " iteration      100/  500000 | consumed samples: 25600 | elapsed time per"
-    " iteration (ms): 1234.5 | lm loss: 5.200E+00 | loss scale: 1.0 | number of skipped iterations: 0 |\n"
+    " iteration (ms): 1234.5 | lm loss: 5.200E+00 | loss scale: 1.0 | number of skipped"
+    " iterations: 0 |\n"
     " iteration      200/  500000 | consumed samples: 51200 | elapsed time per iteration (ms):"
     " 1234.5 | lm loss: 4.200E+00 | loss scale: 1.0 | number of skipped iterations: 0 |\n",
     "times": "2024-01-01 12:00:00,123 - train - INFO - Step 100: train_loss=5.3, val_loss=5.2\n"
@@ -27,8 +28,12 @@ LOGS = {
     "JSON, words": 'Starting\n{"step": 100, "loss": 5.2}\nsaved\n{"step": 200, "loss": 4.2}\n',
     "colours": "\x1b[32mstep 100\x1b[0m loss 5.2\n\x1b[32mstep 200\x1b[0m loss 4.2\n",
     "restarted": "step 100 loss 5.2\nstep 200 loss 4.3\nresuming\nstep 200 loss 4.2\n",
+    "below the state of a device": "+-----+-----+\n| GPU | Mem |\n|-----+-----|\n| 0   | 80G |\n"
+    "+-----+-----+\n" + "".join(f"step {i}: loss {4.7 - i / 10:.1f}\n" for i in range(6)),
     "few of many": "".join(f"loading shard {i}\n" * 8 + f"step {i} loss 4.2\n" for i in range(5)),
 }
+
+MANY = {"few of many": 5, "below the state of a device": 6}
 
 
 def write(folder: Path, text: str, name: str = "10M.log") -> Path:
@@ -37,14 +42,15 @@ def write(folder: Path, text: str, name: str = "10M.log") -> Path:
 
 
 @pytest.mark.parametrize("name", ["10M.log", "10M.log.txt", "10M.txt", "10M.out", "10M.csv"])
-@pytest.mark.parametrize("kind", [kind for kind in LOGS if kind != "few of many"])
+@pytest.mark.parametrize("kind", [kind for kind in LOGS if kind not in MANY])
 def test_a_log_is_a_curve(tmp_path: Path, kind: str, name: str) -> None:
     frame = read_curves(write(tmp_path, LOGS[kind], name))
     assert frame.select("run", "step", "loss").rows() == [("10M", 100, 5.2), ("10M", 200, 4.2)]
 
 
-def test_lines_with_a_loss_may_be_few(tmp_path: Path) -> None:
-    assert read_curves(write(tmp_path, LOGS["few of many"])).height == 5
+@pytest.mark.parametrize("kind", MANY)
+def test_lines_with_a_loss_may_be_few(tmp_path: Path, kind: str) -> None:
+    assert read_curves(write(tmp_path, LOGS[kind])).height == MANY[kind]
 
 
 @pytest.mark.parametrize("kind", LOGS)

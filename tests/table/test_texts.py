@@ -94,6 +94,9 @@ FORMS = {
     "9   30000000  1.000000e+09   3.0\n7  100000000  1.000000e+09   2.9\n\n[3 rows x 3 columns]\n",
     "pandas, index": "                 tokens  loss\nparams                       \n"
     "10000000   1.000000e+09   3.2\n30000000   1.000000e+09   3.0\n100000000  1.000000e+09   2.9\n",
+    "a prompt": ">>> print(frame)\n       params  tokens  loss\n0   10000000     1e9   3.2\n"
+    "1   30000000     1e9   3.0\n2  100000000     1e9   2.9\n",
+    "no rule": MARKDOWN.replace("|:-------|-------:|:----:|\n", ""),
     "R": '"params" "tokens" "loss"\n"1" 1e7 1e9 3.2\n"2" 3e7 1e9 3.0\n"3" 1e8 1e9 2.9\n',
     "aligned": "  params  tokens  val loss\n10M     1B      3.2\n30M     1B      3.0\n"
     "100M    1B      2.9\n",
@@ -154,7 +157,7 @@ OTHER = "| lr | wd |\n|---|---|\n| 1 | 2 |\n"
         (HTML.replace("<th>params", "<th colspan=2>params"), "has colspan=2"),
         ('{| class="wikitable"\n|-\n! N !! loss\n|-\n| 1 || 2\n|}', "MediaWiki"),
         ("params\n10000000    2.8\n30000000    2.7\nName: loss, dtype: float64\n", "of a Series"),
-        (FORMS["pandas"].replace("1   30000000  1.000000e+09   3.0", "..  ... ... ..."), "left out"),
+        (FORMS["pandas"].replace("1   30000000  1.000000e+09   3.0", "..  ...  ..."), "left out"),
         ("                loss\nparams   tokens \n10000000 1e9     3.2\n         4e9     3.1\n",
          r"index \(params, tokens\) leaves cells out"),
         ("|1|2|3|\n|---|---|---|\n|1|2|3|\n", "has no header"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 _BARS = str.maketrans(dict.fromkeys("\u2502\u2506\u2503\u2551\u250a\u254e\u2507\u250b", "|"))
-_RULE = re.compile(r"[|+:=\s\-\u2500-\u257f]*[-=\u2500-\u257f]{2,}[|+:=\s\-\u2500-\u257f]*")
+_RULE = re.compile(r"[|+:=\s\-\u2500-\u257f]+")
 _MARKDOWN_RULE = re.compile(r"\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?")
 _COLUMNS = re.compile(r"\s*(?:-{2,}|={2,})(?:\s+(?:-{2,}|={2,}))+\s*")
 _TYPES = re.compile(
@@ -52,8 +52,10 @@ def split_cells(line: str) -> list[str]:
 
 def _is_rule(line: str) -> bool:
     plain = line.strip()
-    barred = any(sign in plain for sign in "|+") or bool(re.search("[\u2500-\u257f]", plain))
-    return barred and bool(_RULE.fullmatch(plain) or _MARKDOWN_RULE.fullmatch(plain))
+    if not re.search("[|+\u2500-\u257f]", plain):
+        return False
+    long = bool(re.search("[-=\u2500-\u257f]{2}", plain) and _RULE.fullmatch(plain))
+    return long or bool(_MARKDOWN_RULE.fullmatch(plain))
 
 
 def _piped(lines: Sequence[str]) -> Iterator[Drawn]:

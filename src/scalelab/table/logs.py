@@ -15,7 +15,7 @@ from scalelab.table.schema import STEPS, is_known, normalized
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # key, perhaps of several words, perhaps in quotes; a sign or a blank; a number; its unit
 _PAIR = re.compile(
-    r"(?<![\w.])['\"]?(?P<key>[A-Za-z_][\w/.@-]*(?: [A-Za-z_(][\w/.()-]*){0,5}?)['\"]?"
+    r"(?<![\w.])['\"]?(?P<key>[A-Za-z_][\w/.@-]{0,60}(?: [A-Za-z_(][\w/.()-]{0,30}){0,5}?)['\"]?"
     r"(?:\s*[:=]\s*|\s+)['\"]?"
     r"(?P<value>[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?"
     r"|[-+]?\.[0-9]+|[-+]?(?:nan|inf)\b)(?P<unit>[A-Za-z]*)",
@@ -28,25 +28,27 @@ _STEP = re.compile(
 _LOSS = re.compile(r"loss(?!_?scale)|xent|nll")
 _HELD_OUT = re.compile("val|test|held|dev|eval")
 _BEST = re.compile(r"best|min_|lowest|prev|ema|scale|weight|coef|delta")
+_LONGEST = 2000  # characters of a line that are looked at (assumed)
 # Lines with a loss, and their share, that make a log; so many with a step too do among any others.
 _LEAST, _SHARE, _MANY = 2, 0.2, 5  # (assumed)
 
 
-def log_lines(text: str) -> list[dict[str, str | float]]:
+def log_lines(text: str, *, surely: bool = False) -> list[dict[str, str | float]]:
     """The pairs of every line with a loss; empty where the text is no log.
 
-    A table is none: its rows hold numbers, and words in the header alone.
+    A table is none: its rows hold numbers, and words in the header alone. surely: whether a few
+    lines, which prose may hold, do not do.
     """
-    lines = [line for line in _COLOURS.sub("", text).splitlines() if line.strip()]
-    if not lines or _is_header(lines):
+    lines = [line[:_LONGEST] for line in _COLOURS.sub("", text).splitlines() if line.strip()]
+    if not lines or has_header(lines):
         return []
     found = [pairs for line in lines if _losses(pairs := _pairs(line))]
     whole = [pairs for pairs in found if "step" in pairs]
-    many = len(found) >= max(_LEAST, _SHARE * len(lines)) or len(whole) >= _MANY
-    return found if many else []
+    share = len(found) >= max(_LEAST, _SHARE * len(lines)) and not surely
+    return found if share or len(whole) >= _MANY else []
 
 
-def _is_header(lines: Sequence[str]) -> bool:
+def has_header(lines: Sequence[str]) -> bool:
     """Whether the first line names columns: known names, and as many cells as the next has."""
     for separator in ",;\t|":
         cells = [cell.strip(" '\"") for cell in lines[0].split(separator)]

@@ -50,6 +50,7 @@ _SIGNS = (
     (r"\\([_&#$])", r"\1"),
     (r"\{,\}", ","),
 )
+_LONGEST = 100  # characters of a cell that may be a number with marks (assumed)
 _ESCAPED = 0xE000  # private characters stand for escaped ones while emphasis is looked for
 
 
@@ -126,7 +127,8 @@ def unmarked(raw: Raw) -> Raw:
     frame, notices, broken = raw.frame, list(raw.notices), dict(raw.broken)
     for name in [n for n, kind in frame.schema.items() if kind == pl.String and not _is_word(n)]:
         cells = frame[name]
-        odd = cells.filter(cells.str.contains(_MARKED).fill_null(value=False)).unique().sort()
+        marked = cells.str.contains(_MARKED) & (cells.str.len_chars() <= _LONGEST)
+        odd = cells.filter(marked.fill_null(value=False)).unique().sort()
         if odd.is_empty():
             continue
         out = [word for word in odd.to_list() if struck(word) and _NUMERIC.match(_inner(word))]

@@ -36,7 +36,10 @@ def latex_tables(name: str, text: str) -> list[Drawn]:
     if found:
         return [table for table in found if table]
     rows = [line for line in text.split("\n") if re.search(r"(?<!\\)&.*\\\\", line)]
-    bare = _tabular(name, text, 0, text, len(text)) if len(rows) > 1 else None
+    most = len(rows) > 1 and 2 * len(rows) >= len(
+        [line for line in text.split("\n") if line.strip()]
+    )
+    bare = _tabular(name, text, 0, text, len(text)) if most else None
     return [bare] if bare else []
 
 

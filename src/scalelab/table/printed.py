@@ -10,6 +10,7 @@ from scalelab.table.drawn import Drawn
 
 _SHAPE = re.compile(r"\[[0-9]+ rows x [0-9]+ columns\]")
 _SERIES = re.compile(r"(?:Name: .*, )?(?:Length: [0-9]+, )?dtype: \w+")
+_PROMPT = re.compile(r">>> |In \[[0-9]*\]:|Out\[[0-9]*\]:\s*$")
 _NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", re.IGNORECASE)
 _WRITE = "Write the table with to_csv (index=False after reset_index())."
 
@@ -22,6 +23,8 @@ def printed_table(name: str, text: str) -> Drawn | None:
     out.
     """
     numbered = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    while numbered and _PROMPT.match(numbered[0][1]):
+        numbered = numbered[1:]
     lines = [line for _, line in numbered]
     if len(lines) < 2:
         return None

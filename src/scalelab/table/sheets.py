@@ -26,6 +26,7 @@ _UNIT = re.compile(
     r"|x?\s*(?:1e|10\^)[0-9]{1,2}|%|steps?|seconds?|hours?|s|h|ms|#|count|unitless)\s*[)\]]?",
     re.IGNORECASE,
 )
+_NAMES = 100  # names of columns that may stand below each other (assumed)
 _BLANKS = 2  # filled cells that a merged column has at least
 
 
@@ -43,7 +44,8 @@ def _refuse_sideways(raw: Raw) -> None:
     import polars as pl
 
     titles = _titles(raw.frame)
-    if len(titles) < 2 or raw.frame[titles[0]].dtype != pl.String:
+    tall = raw.frame.height > _NAMES
+    if tall or len(titles) < 2 or raw.frame[titles[0]].dtype != pl.String:
         return
     first = raw.frame[titles[0]].drop_nulls().to_list()
     loss = _COLUMNS["loss"]

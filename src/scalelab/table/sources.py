@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 def load(source: object, *, curve: bool = False) -> Raw:
     """The raw cells of a path, folder, pattern, frame, mapping or list of rows.
 
-    source: a path to CSV and its kin, JSON, JSONL, Parquet or Arrow, compressed or not; a folder or
-    a pattern (``runs/*/result.json``) of such; a polars frame; anything with the Arrow stream
-    interface; a pandas frame; a mapping of columns; a sequence of rows (mappings). curve: whether a
-    record of one run is wanted as its points.
+    source: a path to CSV and its kin, JSON, JSONL, Parquet or Arrow, compressed or not, or to a
+    text with a table or a log in it; a folder or a pattern (``runs/*/result.json``) of such; a
+    polars frame; anything with the Arrow stream interface; a pandas frame or series; a mapping of
+    columns; a sequence of rows (mappings). curve: whether the record of runs along training (a log,
+    a chart) is wanted as its points.
 
     Raises TableError when it cannot be read or has no rows.
     """

@@ -9,7 +9,7 @@ from scalelab.errors import Notice, TableError
 from scalelab.table.delimited import from_cells, lines_skipped, read_delimited, refuse_numbers
 from scalelab.table.drawn import Drawn, drawn_tables
 from scalelab.table.files import DELIMITED
-from scalelab.table.logs import read_log
+from scalelab.table.logs import has_header, log_lines, read_log
 from scalelab.table.marks import latex, plain, struck
 from scalelab.table.markup import html_tables, latex_tables
 from scalelab.table.printed import printed_table
@@ -28,7 +28,8 @@ def read_text(name: str, text: str, suffix: str, *, curve: bool) -> Raw:
     Raises TableError where it holds several tables that differ, a table with rows left out, or
     none; and where it is the log of a run and no curve is wanted.
     """
-    if tables := _tables(name, text):
+    tables = _tables(name, text)
+    if tables and not log_lines("\n".join(_around(text, tables)), surely=True):
         return _of_tables(name, text, tables)
     fences = [match[2] for match in _FENCE.finditer(text)]
     if len(fences) == 1:
@@ -38,12 +39,12 @@ def read_text(name: str, text: str, suffix: str, *, curve: bool) -> Raw:
         return from_cells(name, header, rows, (notice,))
     if suffix in DELIMITED:
         return read_delimited(name, text, tabs=suffix in (".tsv", ".tab"))
-    first = next(line.strip() for line in text.split("\n") if line.strip())
-    if suffix in (".log", ".out") and re.search(r"[,;\t]", first):
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if has_header(lines):
         return read_delimited(name, text)
     raise TableError(
         f"{name}: no table was found in it (nor lines of a log with a loss); its first line is "
-        f"{first[:60]!r}. {_WAY}"
+        f"{lines[0][:60]!r}. {_WAY}"
     )
 
 
@@ -57,6 +58,13 @@ def _tables(name: str, text: str) -> list[Drawn]:
         return tables
     printed = printed_table(name, text)
     return [printed] if printed else []
+
+
+def _around(text: str, tables: Sequence[Drawn]) -> list[str]:
+    """The lines that are in no table."""
+    inside = {n for table in tables for n in range(table.first, table.last + 1)}
+    lines = enumerate(text.split("\n"), start=1)
+    return [line.strip() for n, line in lines if n not in inside and line.strip()]
 
 
 def _org(cell: str) -> str:
@@ -102,12 +110,6 @@ def _of_tables(name: str, text: str, tables: Sequence[Drawn]) -> Raw:
     notices = [
         Notice("table-found", f"{name}: {kind} table of {len(rows)} rows (lines {lines}).{marks}")
     ]
-    inside = {n for table in tables for n in range(table.first, table.last + 1)}
-    around = [
-        line.strip()
-        for n, line in enumerate(text.split("\n"), start=1)
-        if n not in inside and line.strip()
-    ]
-    if around:
+    if around := _around(text, tables):
         notices.append(lines_skipped(name, around, "around the table"))
     return from_cells(name, headers[0], cells, tuple(notices), broken=out)
