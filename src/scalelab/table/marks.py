@@ -136,7 +136,7 @@ def unmarked(raw: Raw) -> Raw:
             where = place(frame, index)
             broken.setdefault(where, f"column {name} is struck out ({cells[index].strip()})")
         if out:
-            cells = cells.replace({word: _inner(word) for word in out}).alias(name)
+            cells = cells.replace(dict.fromkeys(out)).alias(name)
         cells, said = _bare(cells, [word for word in odd.to_list() if word not in out])
         cells, more = _fractions(cells)
         frame = frame.with_columns(cells)

@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import TableError
-from scalelab.table.charts import unrolled
 from scalelab.table.documents import by_name, flat, read_json, read_lines
 from scalelab.table.evaluations import events, told
 from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, TEXT, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
 from scalelab.table.frames import from_indexed, is_indexed
-from scalelab.table.marks import unmarked
 from scalelab.table.raw import FILE, Raw, numbered
-from scalelab.table.sheets import tidied
+from scalelab.table.shapes import shaped
 from scalelab.table.texts import read_text
-from scalelab.table.wide import melted, refuse_wide_curves
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,12 +35,16 @@ def load(source: object, *, curve: bool = False) -> Raw:
     if isinstance(source, str | Path):
         named = names_of(files_of(Path(source)))
         parts = [_from_file(file, name, curve=curve) for name, file in named.items()]
-        raw = joined(str(source), parts)
+        raw = joined(str(source), [shaped(_plainly(part), curve=curve) for part in parts])
     else:
-        raw = _shaped(_from_given(source), curve=curve)
+        raw = shaped(_plainly(_from_given(source)), curve=curve)
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
     return raw
+
+
+def _plainly(raw: Raw) -> Raw:
+    return replace(raw, frame=_spelt(_flattened(raw.frame)))
 
 
 def _from_given(source: object) -> Raw:
@@ -57,21 +58,7 @@ def _from_given(source: object) -> Raw:
     return Raw(name, numbered(name, frame), notices=notices)
 
 
-def _shaped(raw: Raw, *, curve: bool) -> Raw:
-    """A table without what people and tools put around its cells, a row a run or point."""
-    if raw.frame.is_empty():
-        return raw
-    raw = replace(raw, frame=_spelt(_flattened(raw.frame)))
-    raw = unrolled(tidied(unmarked(raw)), curve=curve)
-    refuse_wide_curves(raw)
-    return raw if curve else melted(raw)
-
-
 def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
-    return _shaped(_read_file(path, name, curve=curve), curve=curve)
-
-
-def _read_file(path: Path, name: str, *, curve: bool) -> Raw:
     import polars as pl
 
     suffix, data = read_bytes(path)
