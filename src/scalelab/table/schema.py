@@ -83,6 +83,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
         *("N_no_embed", "non_embedding_parameters", "number of parameters", "n_total_params"),
         *("total_parameters", "params_total", "non_embedding_param_count", "model_parameters"),
         *("active_params", "active_parameters", "n_active_params", "params_active", "n_active"),
+        "model_num_parameters",
     ),
     _component("params_embedding", "token (and position) embedding"),
     _component("params_attention", "query, key, value and output maps"),
