@@ -15,6 +15,7 @@ from scalelab.errors import SpecError
 if TYPE_CHECKING:
     from scalelab.laws import Law
     from scalelab.table import RunTable
+    from scalelab.table.needs import Needs
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class TableOptions:
     does not say so; NAME='COLUMN*1e9', 'ln(COLUMN)' or '10^COLUMN' where it is in another unit."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
+    ignore: tuple[str, ...] = ()
+    """COLUMN: leave this column out before any is taken for params, tokens, flops, loss, ..."""
     drop_bad: bool = False
     """Leave out rows with missing or impossible values, and count them, instead of stopping."""
     last: bool = False
@@ -41,8 +44,11 @@ class TableOptions:
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
 
-    def table(self, *, need_loss: bool = True) -> RunTable:
-        """Read, select and check; what was taken for what goes to standard error."""
+    def table(self, needs: Needs = None) -> RunTable:
+        """Read, select and check; what was taken for what goes to standard error.
+
+        needs: see `scalelab.table.read_runs`.
+        """
         from scalelab.counting.recount import recount
         from scalelab.table import read_runs
 
@@ -52,7 +58,8 @@ class TableOptions:
             where=pairs("where", self.where),
             drop_bad=self.drop_bad,
             last=self.last,
-            need_loss=need_loss,
+            needs=needs,
+            ignore=self.ignore,
         )
         if self.params or self.flops:
             table = recount(table, self.params, self.flops)

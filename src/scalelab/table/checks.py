@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scalelab.errors import TableError
 from scalelab.table.cells import numbers
 from scalelab.table.expressions import Expression, option
-from scalelab.table.raw import place
+from scalelab.table.missing import is_of_loss
+from scalelab.table.own import Own, read_own
+from scalelab.table.raw import FILE, ROW, place
 from scalelab.table.schema import STATUSES, Column, run_column
 
 if TYPE_CHECKING:
@@ -52,17 +54,27 @@ class Fault:
     unit: str = ""
 
 
-def typed_frame(
-    raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool = False
-) -> tuple[pl.DataFrame, list[Fault]]:
-    """The schema's columns with their types, the other columns after them as they came.
+@dataclass(frozen=True)
+class Typed:
+    """The cells of a table as values.
 
-    commas: whether the table's decimal marks are commas. A cell that cannot be read becomes null,
-    and a fault.
+    frame: the schema's columns with their types, the user's own after them. faults: schema name ->
+    the cells that cannot be read, which are null. own: column of the source -> how it reads by
+    itself, also where it was taken for a column of the schema. titles: column of the source -> its
+    name in the frame, for those that are the user's own.
     """
+
+    frame: pl.DataFrame
+    faults: Mapping[str, Fault]
+    own: Mapping[str, Own]
+    titles: Mapping[str, str]
+
+
+def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool = False) -> Typed:
+    """Every column as values. commas: whether the table's decimal marks are commas."""
     import polars as pl
 
-    series, faults = [], []
+    series, faults = [], {}
     for name, source in mapping.items():
         column = run_column(name)
         if column is None:  # match_columns lets no such name through
@@ -70,12 +82,22 @@ def typed_frame(
         cells, bad, expected = _cast(raw, source, column, commas=commas)
         series.append(cells.alias(name))
         if bad.any():
-            faults.append(Fault(source.column, bad, raw[source.column], expected))
+            faults[name] = Fault(source.column, bad, raw[source.column], expected)
     used = {source.text for source in mapping.values()}
-    for name in raw.columns:
-        if name not in used:
-            series.append(raw[name].alias(f"source.{name}" if name in mapping else name))
-    return pl.DataFrame(series), faults
+    own: dict[str, Own] = {}
+    titles: dict[str, str] = {}
+    for title in raw.columns:
+        if title in (ROW, FILE):
+            series.append(raw[title])
+            continue
+        own[title] = read_own(raw[title], commas=commas)
+        if title not in used:
+            name = f"source.{title}" if title in mapping else title
+            while name in titles.values() or (name != title and name in raw.columns):
+                name = f"source.{name}"
+            titles[title] = name
+            series.append(own[title].cells.alias(name))
+    return Typed(pl.DataFrame(series), faults, own, titles)
 
 
 def _cast(
@@ -110,34 +132,48 @@ def _cast(
     return found, bad, expected
 
 
-def unread(faults: list[Fault], mapping: Mapping[str, Expression], rows: int) -> list[str]:
-    """Columns that no law needs and whose cells are mostly no numbers: better left as they came."""
-    names = {source.column: name for name, source in mapping.items()}
+def unread(
+    faults: Mapping[str, Fault], rows: int, needed: Collection[str] | None = None
+) -> list[str]:
+    """Columns that no law needs and whose cells are mostly no numbers: better left as they came.
+
+    needed: None where that is what every law of N, D and C needs.
+    """
+    kept = (*REQUIRED, "unique_tokens") if needed is None else needed
     return [
-        names[fault.column]
-        for fault in faults
-        if names[fault.column] not in (*REQUIRED, "run", "status", "unique_tokens")
-        and int(fault.mask.sum()) > COLUMN_SHARE * rows
+        name
+        for name, fault in faults.items()
+        if name not in (*kept, "run", "status") and int(fault.mask.sum()) > COLUMN_SHARE * rows
     ]
 
 
-def check(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Fault]:
+def check(
+    frame: pl.DataFrame, mapping: Mapping[str, str], needed: Collection[str] | None = None
+) -> list[Fault]:
     """Missing, not finite, not positive, duplicated or impossible cells of a typed frame.
 
-    Only finished rows must have N, D, C and a loss: a diverged run has none to give.
+    mapping: name in the frame -> the source's column. needed: the columns whose cells are checked,
+    the user's own among them; None for N, D, C and the loss where the table has them, which must be
+    filled, and the schema's other columns, which must be possible. Only finished rows are checked:
+    a diverged run has no loss to give.
     """
-    return [fault for fault in _faults(frame, mapping) if fault.mask.any()]
+    return [fault for fault in _faults(frame, mapping, needed) if fault.mask.any()]
 
 
-def _faults(frame: pl.DataFrame, mapping: Mapping[str, str]) -> Iterator[Fault]:
+def _faults(
+    frame: pl.DataFrame, mapping: Mapping[str, str], needed: Collection[str] | None
+) -> Iterator[Fault]:
     finished = (frame["status"] == "finished").fill_null(False)
+    filled = REQUIRED if needed is None else needed
     for name in frame.columns:
-        column = run_column(name)
-        if column is None or name not in mapping:
+        if name not in (mapping if needed is None else needed):
             continue
-        cells, source = frame[name], mapping[name]
-        if name in REQUIRED:
+        column = run_column(name) or Column(name, "float", "", "")
+        cells, source = frame[name], mapping.get(name, name)
+        if name in filled:
             yield Fault(source, finished & cells.is_null(), cells, "the cell is empty")
+        if cells.dtype.is_nested():
+            continue
         if column.dtype == "float":
             infinite = cells.is_nan() | cells.is_infinite()
             bad = infinite.fill_null(False) & finished
@@ -159,7 +195,10 @@ def _faults(frame: pl.DataFrame, mapping: Mapping[str, str]) -> Iterator[Fault]:
 def _implausible(
     frame: pl.DataFrame, mapping: Mapping[str, str], finished: pl.Series
 ) -> Iterator[Fault]:
-    """Values that no run can have in the expected unit, so the unit must be another."""
+    """Values that no run can have in the expected unit, so the unit must be another.
+
+    A loss whose column is not called one is the user's own response and has a unit of its own.
+    """
 
     def fault(name: str, mask: pl.Series, reason: str, mend: str) -> Fault:
         bad = mask.fill_null(False) & finished
@@ -194,7 +233,8 @@ def _implausible(
             odd = plausible & (flops >= _LEAST_FLOPS) & ((ratio < low) | (ratio > high))
             reason = "C is about 6 N D, far from this. In which unit is it?"
             yield fault("flops", odd, reason, f"{mapping['flops']}*FACTOR")
-    if (loss := known.get("loss")) is not None:
+    loss = known.get("loss")
+    if loss is not None and is_of_loss(mapping["loss"]):
         high_loss = (loss > _LARGEST_LOSS) & loss.is_finite()
         mend = f"ln({mapping['loss']})"
         yield fault("loss", high_loss, "too high for nats per token. Is it a perplexity?", mend)
