@@ -36,7 +36,7 @@ REQUIRED = ("params", "tokens", "flops", "loss")
 _LEAST_PARAMS, _LEAST_TOKENS, _LEAST_FLOPS = 1000.0, 2000.0, 1e7
 _TOKENS_PER_PARAM = (1e-4, 1e5)
 _FLOPS_PER_PARAM_TOKEN = (0.5, 1e5)
-_LARGEST_LOSS = 15.0  # ln of a vocabulary of three million
+LARGEST_LOSS = 15.0  # ln of a vocabulary of three million
 
 
 @dataclass(frozen=True)
@@ -235,12 +235,12 @@ def _implausible(
             yield fault("flops", odd, reason, f"{mapping['flops']}*FACTOR")
     loss = known.get("loss")
     if loss is not None and is_of_loss(mapping["loss"]):
-        high_loss = (loss > _LARGEST_LOSS) & loss.is_finite()
+        high_loss = (loss > LARGEST_LOSS) & loss.is_finite()
         mend = f"ln({mapping['loss']})"
         yield fault("loss", high_loss, "too high for nats per token. Is it a perplexity?", mend)
         if "vocabulary" in mapping:
             uniform = frame["vocabulary"].cast(loss.dtype).log()
-            worse = (loss > 1.05 * uniform) & (loss <= _LARGEST_LOSS)
+            worse = (loss > 1.05 * uniform) & (loss <= LARGEST_LOSS)
             reason = "worse than guessing, ln(vocabulary). Is it in bits?"
             yield fault("loss", worse, reason, f"{mapping['loss']}*0.693147")
 

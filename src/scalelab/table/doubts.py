@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice
+from scalelab.table.checks import LARGEST_LOSS
+from scalelab.table.missing import is_of_loss
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,10 +23,13 @@ _COUNT = r"^\s*[-+]?[0-9.,]+(e[-+]?[0-9]+)?\s*[kKmMbBgGtT]?\s*$"
 _OWN = ("run", "status", "trunk", "schedule", "tokenizer")
 
 
-def doubts(frame: pl.DataFrame) -> list[Notice]:
-    """Notices on the rows that may be fitted, and on those that may not."""
+def doubts(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Notice]:
+    """Notices on the rows that may be fitted, and on those that may not.
+
+    mapping: schema name -> the source's column that was taken for it.
+    """
     finished = frame.filter(frame["status"] == "finished")
-    notices = []
+    notices = [*_response(finished, mapping.get("loss", "loss"))]
     if finished.height < frame.height:
         counts = frame["status"].value_counts(sort=True).rows()
         listed = ", ".join(f"{count} {status}" for status, count in counts)
@@ -34,6 +39,18 @@ def doubts(frame: pl.DataFrame) -> list[Notice]:
         for doubt in (*checks, _outlying, _starved, _epochs):
             notices += doubt(finished)
     return notices
+
+
+def _response(runs: pl.DataFrame, title: str) -> Iterator[Notice]:
+    """A loss of the user's choice that no loss in nats per token can be."""
+    highest = runs["loss"].max() if "loss" in runs.columns else None
+    if isinstance(highest, float) and highest > LARGEST_LOSS and not is_of_loss(title):
+        yield Notice(
+            "not-a-loss",
+            f"column {title} was taken for the loss and reaches {highest:.6g}, above any loss in "
+            "nats per token: it is fitted in its own unit. ln(COLUMN) turns a perplexity into "
+            "nats.",
+        )
 
 
 def _conventions(runs: pl.DataFrame) -> Iterator[Notice]:

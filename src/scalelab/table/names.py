@@ -206,8 +206,9 @@ def near(name: str, columns: Collection[str]) -> str | None:
         return by_form[plain]
     for column in RUN_COLUMNS:
         if plain in names_of(column):
-            alike = [title for title in columns if headers.names(title, column)]
-            return alike[0] if alike else None
+            same = [title for title in columns if headers.names(title, column)]
+            if same:
+                return same[0]
     # Names that differ in their digits are meant to differ: beta and beta2.
     digits = re.sub(r"[^0-9]", "", plain)
     alike = [form for form in by_form if re.sub(r"[^0-9]", "", form) == digits]

@@ -159,7 +159,7 @@ def read_runs(
         if name in frame.columns and name not in mapping
     }
     frame = _ordered(frame.drop(ROW, FILE))
-    return RunTable(frame, taken, (*notices, *derived, *doubts(frame)), file, counted)
+    return RunTable(frame, taken, (*notices, *derived, *doubts(frame, taken)), file, counted)
 
 
 def _without_columns(cells: pl.DataFrame, file: str, ignore: Sequence[str]) -> pl.DataFrame:
