@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from scalelab.errors import TableError
 from scalelab.table import headers
+from scalelab.table.costs import compute_of, cost_of
 from scalelab.table.expressions import listed, option
 from scalelab.table.names import fits, near
 from scalelab.table.schema import RUN_COLUMNS, Column, normalized, run_column
@@ -71,7 +72,11 @@ def refuse(frame: pl.DataFrame, file: str, name: str, *, any_of: Collection[str]
     logs = [t for t in titles if re.match(r"log(10)?[ _(]", t.lower()) and name == "params"]
     if logs:
         hint = f" {logs[0]!r} may be a logarithm: {option('params', f'10^{logs[0]}')}."
-    if (like := _like(frame, column)) and not hint:
+    costs = [t for t in titles if "flops" in wanted and cost_of(t)]
+    if costs and not hint:
+        hint = f" {costs[0]!r} is the cost of a {cost_of(costs[0])} by its name. "
+        hint += compute_of(costs[0], titles, {})
+    elif (like := _like(frame, column)) and not hint:
         of = " (of training, not held out)" if "train" in like[0].lower() else ""
         hint = f" Is it {like[0]!r}{of}? Then say {option(name, like[0])}."
     if not any_of and name in _FOLLOWS:
@@ -157,4 +162,5 @@ def _like(frame: pl.DataFrame, column: Column) -> list[str]:
         close = near(column.name, frame.columns)
         return [close] if close else []
     found = [t for t in frame.columns if any(word in t.lower() for word in words)]
+    found = [t for t in found if cost_of(t) is None]
     return sorted((t for t in found if fits(frame[t], column)), key=lambda t: "train" in t.lower())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scalelab.errors import TableError
 from scalelab.table import headers
+from scalelab.table.costs import cost_of
 from scalelab.table.expressions import Expression, listed, option, parse
 from scalelab.table.raw import FILE, ROW
 from scalelab.table.schema import (
@@ -91,6 +92,8 @@ def _candidates(
         found = [title for title in found if sets.isdisjoint(headers.forms(title))]
     if not data_sets and column.name == "unique_tokens" and not found:
         found = [title for title in titles if not sets.isdisjoint(headers.forms(title))]
+    if column.unit == "FLOP":
+        found = [title for title in found if cost_of(title) is None]
     # A column of words is not N, whatever its name (param_count = "kaplan").
     return [title for title in found if fits(frame[title], column)]
 
@@ -175,7 +178,7 @@ def _in_units(
     found = []
     for title in titles:
         by = headers.factor(title, column)
-        if by is not None and fits(frame[title], column):
+        if by is not None and fits(frame[title], column) and cost_of(title) is None:
             found.append((title, by))
     if not found:
         return None

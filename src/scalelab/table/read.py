@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
+from scalelab.table import costs
 from scalelab.table.cells import decimal_commas
 from scalelab.table.checks import (
     COLUMN_SHARE,
@@ -128,7 +129,7 @@ def read_runs(
     require(cells, file, mapping, found, needed)
     taken = {name: one.text for name, one in mapping.items()}
     frame, faults, checked, told = with_needed(found, mapping, needed)
-    notices += told
+    notices += [*told, *costs.told(found.own, mapping)]
     for title, name in found.titles.items():
         if name not in checked:
             notices += left_as_text(title, found.own[title], cells)
