@@ -79,6 +79,10 @@ def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool 
         column = run_column(name)
         if column is None:  # match_columns lets no such name through
             raise TableError(f"{name!r} is not a column of the run table.")
+        if raw[source.column].dtype.is_nested():
+            raise TableError(
+                f"column {source.column!r} holds lists; one value a run is expected for {name}."
+            )
         cells, bad, expected = _cast(raw, source, column, commas=commas)
         series.append(cells.alias(name))
         if bad.any():
@@ -92,7 +96,8 @@ def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool 
             continue
         own[title] = read_own(raw[title], commas=commas)
         if title not in used:
-            name = f"source.{title}" if title in mapping else title
+            # A name of the schema is that of its column alone: code relies on its type.
+            name = f"source.{title}" if run_column(title) else title
             while name in titles.values() or (name != title and name in raw.columns):
                 name = f"source.{name}"
             titles[title] = name

@@ -81,9 +81,7 @@ def compute_of(title: str, titles: Collection[str], mapping: Mapping[str, Expres
     made = option("flops", f"{title}*{count}{times}")
     if kind == "second":
         return f"Where it is a rate over the whole run, {made} makes C of it."
-    return (
-        f"Where it is of a forward pass, {made} makes C of it ({_FORWARD} with the backward pass)."
-    )
+    return f"Where it is of a forward pass, {made} makes C of it: backward costs twice as much."
 
 
 def told(titles: Collection[str], mapping: Mapping[str, Expression]) -> Iterator[Notice]:

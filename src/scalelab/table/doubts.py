@@ -84,7 +84,9 @@ def _curves(runs: pl.DataFrame) -> Iterator[Notice]:
 
     if not {"params", "tokens"} <= set(runs.columns) or "trunk" in runs.columns:
         return
-    steps = [name for name in runs.columns if name.lower() in _STEPS]
+    steps = [
+        name for name in runs.columns if name.lower() in _STEPS and runs[name].dtype.is_numeric()
+    ]
     per_size = runs.group_by("params").agg(pl.col("tokens").n_unique().alias("levels"))["levels"]
     many = 2 * int((per_size > _MANY).sum()) > len(per_size)
     if steps:

@@ -67,7 +67,8 @@ def match_columns(
         elif scaled := _in_units(frame, file, free, column):
             mapping[column.name] = scaled
     for title in free:
-        if title.startswith(("loss.", "loss/")) and len(title) > 5:
+        other = run_column(f"loss.{title[5:]}") if title.startswith(("loss.", "loss/")) else None
+        if other and fits(frame[title], other):
             mapping[f"loss.{title[5:]}"] = Expression(title, title)
     return mapping
 
@@ -103,11 +104,9 @@ def fits(cells: pl.Series, column: Column) -> bool:
     import polars as pl
 
     filled = cells.drop_nulls()
-    if filled.is_empty():
+    if filled.is_empty() or cells.dtype.is_nested():
         return False
-    if column.dtype == "str":
-        return not cells.dtype.is_nested() and cells.dtype != pl.Object
-    if column.dtype == "bool" or cells.dtype.is_numeric():
+    if column.dtype in ("str", "bool") or cells.dtype.is_numeric():
         return True
     if cells.dtype != pl.String:
         return False

@@ -211,6 +211,8 @@ def _selected(cells: pl.DataFrame, file: str, where: Mapping[str, str]) -> pl.Da
         if name not in cells.columns:
             shown = ", ".join(title for title in cells.columns if title not in (ROW, FILE))
             raise TableError(f"{file} has no column {name!r} to select rows by; it has {shown}.")
+        if cells[name].dtype.is_nested():
+            raise TableError(f"{file}: column {name!r} holds lists, which select no rows.")
         text = cells[name].cast(pl.String, strict=False).str.strip_chars()
         same = text == value
         with suppress(ValueError):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import TableError
 from scalelab.table.delimited import read_delimited
-from scalelab.table.documents import flat, read_json, read_lines
+from scalelab.table.documents import check_depth, flat, read_json, read_lines
 from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
-from scalelab.table.raw import FILE, Raw, numbered
+from scalelab.table.raw import Raw, numbered
+from scalelab.table.settle import settled
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,13 +31,44 @@ def load(source: object, *, curve: bool = False) -> Raw:
     """
     if isinstance(source, str | Path):
         named = names_of(files_of(Path(source)))
-        parts = [_from_file(file, name, curve=curve) for name, file in named.items()]
+        parts = [
+            _guarded(name, lambda: _from_file(file, name, curve=curve))  # noqa: B023 - called at once
+            for name, file in named.items()
+        ]
         raw = joined(str(source), parts)
     else:
-        raw = Raw("the table", numbered("the table", _from_object(source)))
+        name = "the table"
+        raw = _guarded(name, lambda: Raw(name, numbered(name, _from_object(source))))
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
-    return Raw(raw.name, _spelt(_flattened(raw.frame)), raw.broken, raw.notices)
+    return raw
+
+
+def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
+    """What `read` gives, in columns of a few kinds; what breaks a library on the way is told.
+
+    A damaged file makes polars panic, which is no Exception; what it holds may be larger than the
+    memory, or deeper than the stack.
+    """
+    import polars as pl
+
+    try:
+        raw = read()
+        frame, notices = settled(name, raw.frame)
+        return replace(raw, frame=frame, notices=(*raw.notices, *notices))
+    except pl.exceptions.PanicException as error:
+        detail = str(error).partition("\n")[0][:200]
+        raise TableError(
+            f"{name}: reading it broke polars ({detail}). Is the file whole? Write it again, as "
+            "CSV or Parquet."
+        ) from error
+    except pl.exceptions.PolarsError as error:
+        detail = str(error).partition("\n")[0][:200]
+        raise TableError(f"{name}: its columns cannot be read ({detail}).") from error
+    except MemoryError as error:
+        raise TableError(f"{name}: it is larger than the memory. Leave out columns.") from error
+    except RecursionError as error:
+        raise TableError(f"{name}: objects in objects, too deep to be a table of runs.") from error
 
 
 def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
@@ -67,6 +100,7 @@ def _is_lines(text: str) -> bool:
 def _from_lines(name: str, text: str) -> Raw:
     import polars as pl
 
+    check_depth(name, text, lines=True)
     try:  # fast; does not know NaN, which Python writes
         frame = pl.read_ndjson(text.encode(), infer_schema_length=None)
         return Raw(name, numbered(name, frame))
@@ -74,27 +108,6 @@ def _from_lines(name: str, text: str) -> Raw:
         rows, broken = read_lines(name, text)
     frame = numbered(name, _from_object(rows, name))
     return Raw(name, frame, {(name, row): why for row, why in broken.items()})
-
-
-def _spelt(frame: pl.DataFrame) -> pl.DataFrame:
-    """Categories as the words that they stand for, which may be numbers such as 1M."""
-    import polars as pl
-
-    coded = [n for n, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
-    return frame.with_columns(pl.col([name for name in coded if name != FILE]).cast(pl.String))
-
-
-def _flattened(frame: pl.DataFrame) -> pl.DataFrame:
-    """Objects in cells as columns: ``config`` of ``{"n_params": 1}`` is ``config.n_params``."""
-    import polars as pl
-
-    while structs := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
-        for name in structs:
-            parts = frame[name].struct.unnest()
-            parts.columns = [f"{name}.{part}" for part in parts.columns]
-            parts = parts.drop([part for part in parts.columns if part in frame.columns])
-            frame = frame.drop(name).hstack(parts)
-    return frame
 
 
 def _from_object(source: object, name: str = "the table") -> pl.DataFrame:
