@@ -145,14 +145,15 @@ def _repeated(runs: pl.DataFrame) -> Iterator[Notice]:
 
 
 def _rising(runs: pl.DataFrame) -> Iterator[Notice]:
-    from scipy.stats import spearmanr
+    import polars as pl
 
     if not {"flops", "loss"} <= set(runs.columns) or len(runs) < 6:
         return
     known = runs.select("flops", "loss").drop_nulls()
     if known["flops"].n_unique() < 3 or known["loss"].n_unique() < 3:
         return
-    if float(spearmanr(known["flops"], known["loss"]).statistic) > 0.5:
+    together = known.select(pl.corr("flops", "loss", method="spearman")).item()
+    if together is not None and together > 0.5:
         yield Notice(
             "loss-rises",
             "the loss rises with compute. Is the column an accuracy, or are the large runs broken? "

@@ -108,6 +108,13 @@ def joined(name: str, parts: Sequence[Raw]) -> Raw:
 def _as_text(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
+    # Lists as JSON, from which they are read again.
+    items = pl.element().cast(pl.String).fill_null("null")
+    frame = frame.with_columns(
+        pl.format("[{}]", pl.col(name).list.eval(items).list.join(", ")).alias(name)
+        for name, kind in frame.schema.items()
+        if kind.is_nested()
+    )
     return frame.with_columns(pl.exclude(ROW, FILE).cast(pl.String, strict=False))
 
 

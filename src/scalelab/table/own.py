@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ANY = Column("", "float", "", "a number of the user's own", count=True)
 _DIGITS = r"^\s*[-+]?[0-9.]|^\s*(?i:[-+]?inf|nan)"
-_LIST = r"^\s*\[[-+0-9.eE,\s]*\]\s*$"
+_LIST = r"^\s*\[(?:[-+0-9.eE,\s]|null)*\]\s*$"
 _GROUPED = r"[0-9., '\u00a0\u202f\u2009\u2019_]+"
 _LOOKS_LIKE = rf"^\s*[-+]?{_GROUPED}(?i:e[-+]?[0-9]+)?\s*(?i:[kmbgt])?\s*$"
 

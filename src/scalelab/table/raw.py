@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scalelab.errors import Notice
+from scalelab.errors import Notice, TableError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +28,19 @@ class Raw:
     frame: pl.DataFrame
     broken: Mapping[tuple[str, int], str] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
+
+
+MOST_COLUMNS = 5000
+"""More are no table of runs but one lying on its side, or an attack (assumed)."""
+
+
+def check_width(name: str, columns: int) -> None:
+    """Raise TableError where there are more columns than a table of runs has."""
+    if columns > MOST_COLUMNS:
+        raise TableError(
+            f"{name} has more than {MOST_COLUMNS} columns; a table of runs has one row a run and "
+            "a column for each setting. Does it lie on its side, or hold curves in columns?"
+        )
 
 
 def numbered(name: str, frame: pl.DataFrame) -> pl.DataFrame:

@@ -185,7 +185,10 @@ def _commas(cells: pl.DataFrame, mapping: Mapping[str, Expression], notices: lis
 
 
 def _not_read(name: str, source: Expression) -> Notice:
-    message = f"column {source.text} was not taken for {name}: most of its cells are no numbers."
+    message = (
+        f"column {source.text} was not taken for {name}: most of its cells are no numbers. It is "
+        f"kept as {f'source.{name}' if source.text == name else source.text}."
+    )
     return Notice("column-not-read", message)
 
 

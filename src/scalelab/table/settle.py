@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 from scalelab.errors import Notice, TableError
 from scalelab.table.cells import NULLS
 from scalelab.table.documents import DEEPEST
-from scalelab.table.raw import FILE, ROW, distinct
+from scalelab.table.raw import FILE, ROW, check_width, distinct
 
 if TYPE_CHECKING:
     import polars as pl
 
-MOST_COLUMNS = 5000
-"""More are no table of runs but one lying on its side, or an attack (assumed)."""
 LONGEST_CELL = 1_000_000
 """Bytes of text; longer cells hold a file, not a setting (assumed)."""
 
@@ -71,11 +69,7 @@ def _flattened(name: str, frame: pl.DataFrame) -> Iterator[pl.Series]:
         else:
             count += 1
             yield cells
-        if count + len(waiting) > MOST_COLUMNS:
-            raise TableError(
-                f"{name} has more than {MOST_COLUMNS} columns; a table of runs has one row a run "
-                "and a column for each setting. Does it lie on its side, or hold curves in cells?"
-            )
+        check_width(name, count + len(waiting))
 
 
 def _settled(cells: pl.Series) -> pl.Series | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,14 @@ from scalelab.table.delimited import read_delimited
 from scalelab.table.documents import check_depth, flat, read_json, read_lines
 from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
-from scalelab.table.raw import Raw, numbered
+from scalelab.table.raw import Raw, check_width, numbered
 from scalelab.table.settle import settled
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_MOST_CELLS = 200_000_000  # of a Parquet file (assumed)
 
 
 def load(source: object, *, curve: bool = False) -> Raw:
@@ -77,8 +81,7 @@ def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
     suffix, data = read_bytes(path)
     try:
         if suffix in BINARY:
-            frame = pl.read_parquet(data) if suffix == ".parquet" else pl.read_ipc(data)
-            return Raw(name, numbered(name, frame))
+            return Raw(name, numbered(name, _binary(name, suffix, data)))
         text = decoded(name, data)
         if suffix in DELIMITED:
             return read_delimited(name, text, tabs=suffix in (".tsv", ".tab"))
@@ -86,9 +89,25 @@ def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
         if (suffix in JSON_LINES and not text.lstrip().startswith("[")) or _is_lines(text):
             return _from_lines(name, text)
         return Raw(name, numbered(name, _from_object(read_json(name, text, curve=curve), name)))
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError, ValueError, OverflowError) as error:
         detail = str(error).partition("\n")[0]
         raise TableError(f"{name}: not a readable {suffix[1:]} table ({detail}).") from error
+
+
+def _binary(name: str, suffix: str, data: bytes) -> pl.DataFrame:
+    import polars as pl
+
+    if suffix != ".parquet":
+        return pl.read_ipc(data)
+    # A run length of a few bytes may stand for more rows than the memory holds.
+    lazy = pl.scan_parquet(io.BytesIO(data))
+    cells = lazy.select(pl.len()).collect().item() * len(lazy.collect_schema())
+    if cells > _MOST_CELLS:
+        raise TableError(
+            f"{name}: {cells:,} cells; at most {_MOST_CELLS:,} are read. A table of runs has one "
+            "row a run."
+        )
+    return pl.read_parquet(data)
 
 
 def _is_lines(text: str) -> bool:
@@ -156,4 +175,6 @@ def _plain(cells: Any) -> Any:
 def _from_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     import polars as pl
 
-    return pl.DataFrame([flat(row) for row in rows], infer_schema_length=None, strict=False)
+    flattened = [flat(row) for row in rows]
+    check_width("the table", len({key for row in flattened for key in row}))
+    return pl.DataFrame(flattened, infer_schema_length=None, strict=False)
