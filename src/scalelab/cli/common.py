@@ -15,6 +15,7 @@ from scalelab.errors import SpecError
 if TYPE_CHECKING:
     from scalelab.laws import Law
     from scalelab.table import RunTable
+    from scalelab.table.needs import Needs
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TableOptions:
     'TOTAL - EMBEDDING'; or a number that is the same for all runs."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
+    ignore: tuple[str, ...] = ()
+    """COLUMN: leave this column out before any is taken for params, tokens, flops, loss, ..."""
     drop_bad: bool = False
     """Leave out rows with missing or impossible values, and count them, instead of stopping."""
     last: bool = False
@@ -43,10 +46,11 @@ class TableOptions:
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
 
-    def table(self, *, need_loss: bool = True, without: Collection[str] = ()) -> RunTable:
+    def table(self, needs: Needs = None, *, without: Collection[str] = ()) -> RunTable:
         """Read, select and check; what was taken for what goes to standard error.
 
-        without: codes of notices that the command makes needless.
+        needs: see `scalelab.table.read_runs`. without: codes of notices that the command makes
+        needless.
         """
         from scalelab.counting.recount import recount
         from scalelab.table import read_runs
@@ -57,7 +61,8 @@ class TableOptions:
             where=pairs("where", self.where),
             drop_bad=self.drop_bad,
             last=self.last,
-            need_loss=need_loss,
+            needs=needs,
+            ignore=self.ignore,
         )
         notices = tuple(notice for notice in table.notices if notice.code not in without)
         table = replace(table, notices=notices)

@@ -139,7 +139,10 @@ def _cuts(
     ratio: float,
 ) -> list[float]:
     """The cuts that leave runs above, and below enough for one candidate at least."""
-    lowest, highest = (float(end) for end in (runs["flops"].min(), runs["flops"].max()))  # type: ignore[arg-type]
+    known = runs["flops"].drop_nulls()
+    if known.is_empty():
+        raise FitError("no finished run has flops, by which a back-test cuts. Add N and D, or C.")
+    lowest, highest = (float(end) for end in (known.min(), known.max()))  # type: ignore[arg-type]
     used = []
     for cut in asked or [highest / ratio / r for r in ROLLS]:
         below, above = split(runs, cut, ratio)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ from scalelab.errors import TableError
 from scalelab.expressions import Expression
 from scalelab.table.cells import numbers
 from scalelab.table.expressions import inner, option
-from scalelab.table.raw import place
+from scalelab.table.missing import is_of_loss
+from scalelab.table.own import Own, read_own
+from scalelab.table.raw import FILE, ROW, place
 from scalelab.table.schema import STATUSES, Column, run_column
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ REQUIRED = ("params", "tokens", "flops", "loss")
 _LEAST_PARAMS, _LEAST_TOKENS, _LEAST_FLOPS = 1000.0, 2000.0, 1e7
 _TOKENS_PER_PARAM = (1e-4, 1e5)
 _FLOPS_PER_PARAM_TOKEN = (0.5, 1e5)
-_LARGEST_LOSS = 15.0  # ln of a vocabulary of three million
+LARGEST_LOSS = 15.0  # ln of a vocabulary of three million
 
 
 @dataclass(frozen=True)
@@ -53,30 +55,57 @@ class Fault:
     unit: str = ""
 
 
-def typed_frame(
-    raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool = False
-) -> tuple[pl.DataFrame, list[Fault]]:
-    """The schema's columns with their types, the other columns after them as they came.
+@dataclass(frozen=True)
+class Typed:
+    """The cells of a table as values.
 
-    commas: whether the table's decimal marks are commas. A cell that cannot be read becomes null,
-    and a fault.
+    frame: the schema's columns with their types, the user's own after them. faults: schema name ->
+    the cells that cannot be read, which are null. own: column of the source -> how it reads by
+    itself, also where it was taken for a column of the schema. titles: column of the source -> its
+    name in the frame, for those that are the user's own.
     """
+
+    frame: pl.DataFrame
+    faults: Mapping[str, list[Fault]]
+    own: Mapping[str, Own]
+    titles: Mapping[str, str]
+
+
+def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool = False) -> Typed:
+    """Every column as values. commas: whether the table's decimal marks are commas."""
     import polars as pl
 
-    series, faults = [], []
+    series: list[pl.Series] = []
+    faults: dict[str, list[Fault]] = {}
     for name, source in mapping.items():
         column = run_column(name)
         if column is None:  # match_columns lets no such name through
             raise TableError(f"{name!r} is not a column of the run table.")
+        if any(raw[title].dtype.is_nested() for title in source.names):
+            raise TableError(
+                f"column {source.text!r} holds lists; one value a run is expected for {name}."
+            )
         cast = _cast if source.is_name else _computed
         cells, bad = cast(raw, source, column, commas=commas)
         series.append(cells.alias(name))
-        faults += [fault for fault in bad if fault.mask.any()]
-    used = {source.text for source in mapping.values() if source.is_name}
-    for name in raw.columns:
-        if name not in used:
-            series.append(raw[name].alias(f"source.{name}" if name in mapping else name))
-    return pl.DataFrame(series), faults
+        if bad := [fault for fault in bad if fault.mask.any()]:
+            faults[name] = bad
+    used = {source.names[0] for source in mapping.values() if source.is_name}
+    own: dict[str, Own] = {}
+    titles: dict[str, str] = {}
+    for title in raw.columns:
+        if title in (ROW, FILE):
+            series.append(raw[title])
+            continue
+        own[title] = read_own(raw[title], commas=commas)
+        if title not in used:
+            # A name of the schema is that of its column alone: code relies on its type.
+            name = f"source.{title}" if run_column(title) else title
+            while name in titles.values() or (name != title and name in raw.columns):
+                name = f"source.{name}"
+            titles[title] = name
+            series.append(own[title].cells.alias(name))
+    return Typed(pl.DataFrame(series), faults, own, titles)
 
 
 def _cast(
@@ -158,33 +187,49 @@ def traced(
     return found
 
 
-def unread(faults: list[Fault], mapping: Mapping[str, Expression], rows: int) -> list[str]:
-    """Columns that no law needs and whose cells are mostly no numbers: better left as they came."""
-    odd = {fault.column for fault in faults if int(fault.mask.sum()) > COLUMN_SHARE * rows}
+def unread(
+    faults: Mapping[str, list[Fault]], rows: int, needed: Collection[str] | None = None
+) -> list[str]:
+    """Columns that no law needs and whose cells are mostly no numbers: better left as they came.
+
+    needed: None where that is what every law of N, D and C needs.
+    """
+    kept = (*REQUIRED, "unique_tokens") if needed is None else needed
     return [
         name
-        for name, source in mapping.items()
-        if name not in (*REQUIRED, "run", "status", "unique_tokens") and odd & {*source.names}
+        for name, found in faults.items()
+        if name not in (*kept, "run", "status")
+        and any(int(fault.mask.sum()) > COLUMN_SHARE * rows for fault in found)
     ]
 
 
-def check(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Fault]:
+def check(
+    frame: pl.DataFrame, mapping: Mapping[str, str], needed: Collection[str] | None = None
+) -> list[Fault]:
     """Missing, not finite, not positive, duplicated or impossible cells of a typed frame.
 
-    Only finished rows must have N, D, C and a loss: a diverged run has none to give.
+    mapping: name in the frame -> the source's column. needed: the columns whose cells are checked,
+    the user's own among them; None for N, D, C and the loss where the table has them, which must be
+    filled, and the schema's other columns, which must be possible. Only finished rows are checked:
+    a diverged run has no loss to give.
     """
-    return [fault for fault in _faults(frame, mapping) if fault.mask.any()]
+    return [fault for fault in _faults(frame, mapping, needed) if fault.mask.any()]
 
 
-def _faults(frame: pl.DataFrame, mapping: Mapping[str, str]) -> Iterator[Fault]:
+def _faults(
+    frame: pl.DataFrame, mapping: Mapping[str, str], needed: Collection[str] | None
+) -> Iterator[Fault]:
     finished = (frame["status"] == "finished").fill_null(False)
+    filled = REQUIRED if needed is None else needed
     for name in frame.columns:
-        column = run_column(name)
-        if column is None or name not in mapping:
+        if name not in (mapping if needed is None else needed):
             continue
-        cells, source = frame[name], mapping[name]
-        if name in REQUIRED:
+        column = run_column(name) or Column(name, "float", "", "")
+        cells, source = frame[name], mapping.get(name, name)
+        if name in filled:
             yield Fault(source, finished & cells.is_null(), cells, "the cell is empty")
+        if cells.dtype.is_nested():
+            continue
         if column.dtype == "float":
             infinite = cells.is_nan() | cells.is_infinite()
             bad = infinite.fill_null(False) & finished
@@ -206,7 +251,10 @@ def _faults(frame: pl.DataFrame, mapping: Mapping[str, str]) -> Iterator[Fault]:
 def _implausible(
     frame: pl.DataFrame, mapping: Mapping[str, str], finished: pl.Series
 ) -> Iterator[Fault]:
-    """Values that no run can have in the expected unit, so the unit must be another."""
+    """Values that no run can have in the expected unit, so the unit must be another.
+
+    A loss whose column is not called one is the user's own response and has a unit of its own.
+    """
 
     def fault(name: str, mask: pl.Series, reason: str, mend: str) -> Fault:
         bad = mask.fill_null(False) & finished
@@ -227,7 +275,7 @@ def _implausible(
         mend = _mend(flops, mapping["flops"], "8.64e19")
         yield fault("flops", _below(flops, _LEAST_FLOPS), reason, mend)
     if params is not None and tokens is not None:
-        ratio = tokens / params
+        ratio = (tokens / params).fill_nan(None)
         low, high = _TOKENS_PER_PARAM
         plausible = (params >= _LEAST_PARAMS) & (tokens >= _LEAST_TOKENS)
         reason = "tokens per parameter out of the possible. Are N and D in the same unit, 1?"
@@ -241,13 +289,14 @@ def _implausible(
             odd = plausible & (flops >= _LEAST_FLOPS) & ((ratio < low) | (ratio > high))
             reason = "C is about 6 N D, far from this. In which unit is it?"
             yield fault("flops", odd, reason, f"{inner(mapping['flops'])}*FACTOR")
-    if (loss := known.get("loss")) is not None:
-        high_loss = (loss > _LARGEST_LOSS) & loss.is_finite()
+    loss = known.get("loss")
+    if loss is not None and is_of_loss(mapping["loss"]):
+        high_loss = (loss > LARGEST_LOSS) & loss.is_finite()
         mend = f"ln({mapping['loss']})"
         yield fault("loss", high_loss, "too high for nats per token. Is it a perplexity?", mend)
         if "vocabulary" in mapping:
             uniform = frame["vocabulary"].cast(loss.dtype).log()
-            worse = (loss > 1.05 * uniform) & (loss <= _LARGEST_LOSS)
+            worse = (loss > 1.05 * uniform) & (loss <= LARGEST_LOSS)
             reason = "worse than guessing, ln(vocabulary). Is it in bits?"
             yield fault("loss", worse, reason, f"{inner(mapping['loss'])}*0.693147")
 

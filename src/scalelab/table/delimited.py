@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
 from scalelab.table.cells import NULLS
-from scalelab.table.raw import FILE, ROW, Raw, numbered
+from scalelab.table.raw import FILE, ROW, Raw, check_width, numbered
 from scalelab.table.schema import is_known
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def read_delimited(name: str, text: str, *, tabs: bool = False) -> Raw:
             "\t",
         )
     header, body = _first_record(name, text[start:], separator)
+    check_width(name, len(header))
     frame: pl.DataFrame | None = None
     broken: dict[int, str] = {}
     if not re.search(rf"[{separator}] +\"", body[:_HEAD]):  # polars takes no quote after a blank

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,13 @@ _LISTS = ("runs", "data", "rows", "results", "records", "experiments", "trials")
 """Under which tools keep the runs of a document, the likeliest first."""
 
 
+DEEPEST = 24
+"""Levels of lists and objects that are read (assumed; polars needs seconds at 100)."""
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*+"?')
+_OPEN, _CLOSE = [ord("["), ord("{")], [ord("]"), ord("}")]
+_MARKS = [*_OPEN, *_CLOSE, ord("\n")]
+
+
 def read_json(name: str, text: str, *, curve: bool = False) -> Rows:
     """The rows of a JSON document, nested objects flattened to ``config.n_params``.
 
@@ -25,6 +33,7 @@ def read_json(name: str, text: str, *, curve: bool = False) -> Rows:
     orientation, each also inside an object; one run alone; and the trainer_state.json of Hugging
     Face, as one run, or with `curve` as its points. Raises TableError for anything else.
     """
+    check_depth(name, text)
     try:
         content = json.loads(text, object_pairs_hook=lambda pairs: _once(name, pairs))
     except json.JSONDecodeError as error:
@@ -32,6 +41,31 @@ def read_json(name: str, text: str, *, curve: bool = False) -> Rows:
     except RecursionError as error:
         raise TableError(f"{name}: objects in objects, too deep to be a table of runs.") from error
     return [flat(row) for row in _rows(name, content, curve=curve)]
+
+
+def check_depth(name: str, text: str, *, lines: bool = False) -> None:
+    """Raise TableError where brackets stand in brackets deeper than tables of runs do.
+
+    Before anything parses the text: parsers recurse, and polars takes time without end. lines:
+    whether each line is a document.
+    """
+    import numpy as np
+
+    # Strings hold brackets that nest nothing; one without an end goes to the end of its line.
+    bare = _STRING.sub("", text).encode("ascii", "replace")
+    marks = np.frombuffer(bare, dtype=np.uint8)
+    marks = marks[np.isin(marks, _MARKS)]
+    steps = np.isin(marks, _OPEN).astype(np.int64) - np.isin(marks, _CLOSE)
+    depth = np.cumsum(steps)
+    if lines:  # a broken line leaves brackets open, which are none of the next
+        starts = np.flatnonzero(marks == ord("\n"))
+        base = np.concatenate(([0], depth[starts]))
+        depth = depth - base[np.searchsorted(starts, np.arange(len(depth)), side="left")]
+    if len(depth) and int(depth.max()) > DEEPEST:
+        raise TableError(
+            f"{name}: objects in objects, {int(depth.max())} deep, are too deep to be a table of "
+            f"runs; {DEEPEST} levels are read."
+        )
 
 
 def _once(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -153,12 +187,17 @@ def _last(history: Rows, key: str) -> Any:
     return next((entry[key] for entry in reversed(history) if key in entry), None)
 
 
-def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def flat(row: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     """A row whose objects are columns: ``{"a": {"b": 1}}`` is ``a.b``."""
+    if depth > DEEPEST:
+        raise TableError(
+            f"objects in objects are too deep to be a table of runs; {DEEPEST} levels are read."
+        )
     found: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):
-            found.update({f"{key}.{inner}": cell for inner, cell in flat(value).items()})
+            parts = flat(value, depth + 1)
+            found.update({f"{key}.{inner}": cell for inner, cell in parts.items()})
         else:
             found[str(key)] = value
     return found
