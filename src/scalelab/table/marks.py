@@ -195,7 +195,11 @@ def _fractions(cells: pl.Series) -> tuple[pl.Series, list[Notice]]:
     """A column of percentages as fractions; one with other numbers beside them stays."""
     from scalelab.table.cells import NULLS
 
-    words = [word for word in cells.unique().drop_nulls().to_list() if word.strip() not in NULLS]
+    words = [
+        word
+        for word in cells.unique(maintain_order=True).drop_nulls().to_list()
+        if word.strip() not in NULLS
+    ]
     matches = {word: _PERCENT.fullmatch(word.strip()) for word in words}
     if not words or not all(matches.values()):
         return cells, []
@@ -210,7 +214,7 @@ def _spreads(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, list[Notice]
     import polars as pl
 
     cells, beside = frame[name].str.strip_chars(), f"{name}_std"
-    words = cells.unique().drop_nulls().to_list()
+    words = cells.unique(maintain_order=True).drop_nulls().to_list()
     matches = {word: match for word in words if (match := _PLUS_MINUS.fullmatch(word))}
     if not matches or beside in frame.columns:
         return frame, []
