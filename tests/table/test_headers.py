@@ -176,9 +176,9 @@ def test_a_column_of_words_is_no_expression(name: str) -> None:
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        (["1e7", ""], r"row 2, column emb is '': the cell is empty"),
+        (["1e7", ""], r"row 2, column emb: the cell is empty"),
         (["1e7", None], r"row 2, column emb: the cell is empty"),
-        (["1e7", "NA"], r"row 2, column emb is 'NA': the cell is empty"),
+        (["1e7", "NA"], r"row 2, column emb: the cell is empty"),
         (["1e7", "much"], r"row 2, column emb is 'much': expected a number"),
         (["nan", "1e7"], r"row 1, column emb is 'nan': not a finite number"),
         (["1e7", "9e7"], r"row 2, column total-emb is -1e\+07: params must be positive"),

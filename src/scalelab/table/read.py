@@ -126,7 +126,8 @@ def read_runs(
     commas = _commas(cells, mapping, notices)
     found = typed(cells, mapping, commas=commas)
     needed = resolved(needs, columns_of_numbers(found, mapping))
-    if odd := unread(found.faults, cells.height, needed):
+    odd = unread(found.faults, cells.height, needed)
+    if odd := [name for name in odd if name not in (columns or {})]:  # said by the user
         notices += [_not_read(name, mapping.pop(name)) for name in odd]
         found = typed(cells, mapping, commas=commas)
     require(cells, file, mapping, found, needed)

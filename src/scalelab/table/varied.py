@@ -211,7 +211,7 @@ def hyper_parameters(runs: pl.DataFrame) -> list[str]:
 
 
 def _own_setting(column: pl.Series) -> bool:
-    counts = exact(column).value_counts()["count"]
+    counts = exact(column).alias("value").value_counts()["count"]
     return len(counts) <= _FEW and bool((counts >= 2).all()) and 3 * len(counts) <= len(column)
 
 
