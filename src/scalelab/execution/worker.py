@@ -2,8 +2,8 @@
 
 It reads one JSON object a line from standard input, ``{"folder": ..., "seconds": ...}``, trains
 the run that the folder's run.json describes, and writes events to standard output, one JSON object
-a line: ``ready``, ``progress``, ``end``. SIGTERM makes it write a checkpoint and end; so does the
-death of its parent.
+a line: ``ready``, ``progress``, ``note``, ``end``. SIGTERM makes it write a checkpoint and end; so
+does the death of its parent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from scalelab.errors import ScalelabError
-from scalelab.training.loop import Trainer
+from scalelab.execution.pool import FORK_LOST
+from scalelab.training.loop import ForkLostError, Trainer
 from scalelab.training.spec import read_spec
 from scalelab.training.speed import measure_speed
 
@@ -64,6 +65,8 @@ class Worker:
             folder = Path(job["folder"])
             try:
                 status, error = self.train(folder, job.get("seconds", 1.0)), None
+            except ForkLostError as problem:
+                status, error = FORK_LOST, str(problem)
             except ScalelabError as problem:
                 status, error = "failed", str(problem)
             except torch.AcceleratorError as problem:
@@ -86,7 +89,10 @@ class Worker:
         def progress(step: int, loss: float, speed: float) -> None:
             tell(event="progress", folder=str(folder), step=step, loss=loss, speed=speed)
 
-        return Trainer(spec, folder, self.device).train(progress, self.should_stop)
+        def say(text: str) -> None:
+            tell(event="note", folder=str(folder), text=text)
+
+        return Trainer(spec, folder, self.device, say).train(progress, self.should_stop)
 
 
 def tell(**event: Any) -> None:
