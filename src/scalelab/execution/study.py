@@ -86,12 +86,18 @@ def check_records(study: Path, spec: TrainSpec) -> None:
     values = result(study, spec)
     if values is None or spec.kind == "speed":
         return
-    read_positions(folder, spec)
+    there = has_checksum(folder / "result.json")
+    positions = read_positions(folder, spec)
+    if there and spec.kind == "run" and values["status"] == "finished" and not len(positions):
+        raise RecordError(
+            f"{folder / 'positions.json'} is missing, though the run has ended. Delete {folder} "
+            "and run the same command again: the run is trained again."
+        )
     until = values.get("stopped_at_step") or values["steps"]
     if values["status"] == "diverged":
         until -= 1  # it ended before the lines of that step
     gap = next(record_gaps(folder, spec, until), None)
-    if gap is not None and (has_checksum(folder / "result.json") or "damaged" in gap):
+    if gap is not None and (there or "damaged" in gap):
         raise RecordError(
             f"{folder}: {gap}. Delete {folder} and run the same command again: the run is trained "
             "again."

@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -63,18 +65,7 @@ class Worker:
         for line in sys.stdin:
             job = json.loads(line)
             folder = Path(job["folder"])
-            try:
-                status, error = self.train(folder, job.get("seconds", 1.0)), None
-            except ForkLostError as problem:
-                status, error = FORK_LOST, str(problem)
-            except ScalelabError as problem:
-                status, error = "failed", str(problem)
-            except torch.AcceleratorError as problem:
-                # The GPU takes nothing more from this process: the pool starts another, which goes
-                # on from the checkpoint.
-                sys.exit(f"AcceleratorError: {str(problem).partition(chr(10))[0]}")
-            except (OSError, RuntimeError, MemoryError) as problem:
-                status, error = "failed", f"{type(problem).__name__}: {problem}"
+            status, error = attempt(partial(self.train, folder, job.get("seconds", 1.0)))
             tell(event="end", folder=str(folder), status=status, error=error)
             if self.should_stop():
                 return
@@ -93,6 +84,22 @@ class Worker:
             tell(event="note", folder=str(folder), text=text)
 
         return Trainer(spec, folder, self.device, say).train(progress, self.should_stop)
+
+
+def attempt(train: Callable[[], str]) -> tuple[str, str | None]:
+    """Train a run -> its status, and why it failed."""
+    try:
+        return train(), None
+    except ForkLostError as problem:
+        return FORK_LOST, str(problem)
+    except ScalelabError as problem:
+        return "failed", str(problem)
+    except torch.AcceleratorError as problem:
+        # The GPU takes nothing more from this process: the pool starts another, which goes on from
+        # the checkpoint.
+        sys.exit(f"AcceleratorError: {str(problem).partition(chr(10))[0]}")
+    except (OSError, RuntimeError, MemoryError) as problem:
+        return "failed", f"{type(problem).__name__}: {problem}"
 
 
 def tell(**event: Any) -> None:

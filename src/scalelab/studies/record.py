@@ -123,6 +123,7 @@ def recall(study: Path) -> Record | None:
         _check_runs(ladder, found.plan)
     except (MismatchError, SpecError, DamagedRecordError) as error:
         seen = str(error).removesuffix(then).strip().rstrip(".")
+        seen = seen.removeprefix(f"{path} is damaged: ")
         raise RecordError(f"{path} is damaged or of another version ({seen}). {then}") from error
     try:
         unseal(path, values, _identity(study), then)

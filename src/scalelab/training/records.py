@@ -94,7 +94,10 @@ def read_json(path: Path, then: str = AGAIN) -> Any:
             )
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
+        raise RecordError(
+            f"cannot read {path}: {error.strerror or error}. Make it a file that can be read, or "
+            "delete it."
+        ) from error
     except ValueError as error:
         raise DamagedRecordError(f"{path} is damaged: it is not UTF-8 ({error}). {then}") from error
     try:
@@ -245,7 +248,10 @@ def _texts(path: Path) -> list[tuple[str, bool]]:
             raise RecordError(f"{path} has {size:,} bytes; at most {MOST_BYTES:,} are read.")
         content = path.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror or error}") from error
+        raise RecordError(
+            f"cannot read {path}: {error.strerror or error}. Make it a file that can be read, or "
+            "delete it."
+        ) from error
     *ended, last = content.split("\n")
     return [*((line, True) for line in ended), *([(last, False)] if last else [])]
 
