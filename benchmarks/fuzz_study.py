@@ -346,7 +346,7 @@ class Bench:
         settings = RunSettings(text=(str(words),), context=8, out=str(home / "work"))
         self.tiny = Tiny(settings)
         other = Tiny(RunSettings(text=(str(words),), context=8, seed=1, out=str(home / "other")))
-        other.plan(seed=1)
+        other.plan(seed=1, steps=12)
         other.run()
         self.foreign = other.folder
         self.copies: list[Path] = []
