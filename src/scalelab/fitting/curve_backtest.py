@@ -33,7 +33,7 @@ OWN_SHARE = 0.5
 """Part of a prediction's own variance that is taken off its squared error: the rest is the law's.
 A law that is wrong takes its misfit for noise and expects too much error (measured: docs/LOG.md,
 2026-11-28)."""
-NEW, GROWTH = 2.0, 3.0
+NEW, GROWTH = 2.0, 4.0
 """Times the error of the cuts that is expected of a curve that nobody has seen, and of its growth
 beyond the data: few curves show too little, and errors grow faster than the logarithm (measured:
 docs/LOG.md, 2026-11-28)."""
@@ -46,16 +46,15 @@ _LEVELS = 4  # values of the progress that a cut must leave
 _MOST_POINTS = 16  # of a curve: its points go together, and more tell little more
 _MOST_CURVES = 12  # that are left out in turn
 _MOST_STARTS = 12
-_VARIES = 1.5  # largest over smallest progress along a curve (assumed)
 _RIDGE = 1e-10  # in units of each parameter's information: what is less is unknown
 
 
 def progress_of(observed: Observations) -> str | None:
     """The input that grows along training, None where the rows are no curves of such a law.
 
-    Of a law that knows compute it is compute, which `backtest` cuts. Along curves it is the first
-    input that varies in most of them while the response falls; of rows that share no cluster, an
-    input whose name says so.
+    A law that knows compute is cut by compute, in `backtest`. Else it is the first input that varies
+    along most curves and whose name says that it grows along training, or along which the response
+    falls. Where no rows share a cluster the name alone decides.
     """
     law = observed.law
     if tells_compute(law):
@@ -65,14 +64,13 @@ def progress_of(observed: Observations) -> str | None:
     for name, values in zip(law.inputs, observed.inputs, strict=True):
         if name in law.raw:
             continue
-        if not curves and name in PROGRESS:
-            return name
-        falls = [
-            np.ptp(values[rows]) > np.log(_VARIES)
-            and np.cov(values[rows], observed.target[rows])[0, 1] < 0
+        named = name in PROGRESS
+        along = [
+            np.ptp(values[rows]) > 0
+            and (named or np.cov(values[rows], observed.target[rows])[0, 1] < 0)
             for rows in curves
         ]
-        if curves and 2 * sum(map(bool, falls)) > len(curves):
+        if 2 * sum(map(bool, along)) > len(curves) or (named and not curves):
             return name
     return None
 
