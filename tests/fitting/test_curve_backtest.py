@@ -352,7 +352,7 @@ def test_two_curves_are_left_out_in_turn() -> None:
 
 
 def test_points_that_cannot_be_cut_leave_the_fit_as_it_was_and_say_so() -> None:
-    table = curves().group_by("curve", maintain_order=True).tail(2)
+    table = curves().filter(pl.col("curve") != "cosine").group_by("curve").tail(2)
     model = fit("annealing", table, draws=100)
     same = checked(model, table)
     assert same.reach is None
