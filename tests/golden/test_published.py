@@ -95,7 +95,10 @@ def test_porian_from_optima(data: Path, configuration: tuple[str, ...]) -> None:
     """Their own optima, by 1/std^2: budgets without one are null."""
     where = dict(zip(COLUMNS, configuration, strict=True))
     table = read_runs(
-        data / "porian" / "optimal_pairs.csv", where=where, need_loss=False, drop_bad=True
+        data / "porian" / "optimal_pairs.csv",
+        where=where,
+        needs=("params", "tokens", "flops"),
+        drop_bad=True,
     )
     found = optima(table.finished, std="n_star_std")
     theirs = published(data, where)
@@ -122,7 +125,7 @@ def test_nanochat_by_convention(
         data / "nanochat" / "optimal_points.csv",
         columns={"params": "opt_params", "tokens": "opt_tokens"},
         where={"convention": convention},
-        need_loss=False,
+        needs=("params", "tokens", "flops"),
     )
     found = optima(table.finished)
     assert len(found.budgets) == 4

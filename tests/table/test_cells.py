@@ -108,7 +108,8 @@ def test_categories_are_the_words_that_they_stand_for(tmp_path: Path, kind: pl.D
 def test_an_optional_column_of_words_is_left_as_it_came() -> None:
     runs = {"N": [1e6] * 3, "D": [2e7, 3e7, 4e7], "loss": [3.0, 2.9, 2.8]}
     table = read_runs({**runs, "lr": ["3e-4 to 3e-5"] * 3})
-    assert table.frame["lr"].to_list() == ["3e-4 to 3e-5"] * 3
+    assert "lr" not in table.frame.columns
+    assert table.frame["source.lr"].to_list() == ["3e-4 to 3e-5"] * 3
     assert "column lr was not taken" in table.summary()
     with pytest.raises(TableError, match="row 2, column D is '4 cats'"):
         read_runs({**runs, "D": ["2e7", "4 cats", "4e7"]})

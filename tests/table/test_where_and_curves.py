@@ -98,19 +98,20 @@ def test_a_table_without_a_loss_is_read_only_where_none_is_needed() -> None:
     optima = {"flops": [1e18, 1e19], "params": [1e7, 4e7], "std": ["0.1", "0.2"]}
     with pytest.raises(TableError, match="no column for held-out loss"):
         read_runs(optima)
-    table = read_runs(optima, need_loss=False)
+    table = read_runs(optima, needs=("params", "tokens", "flops"))
     assert "loss" not in table.frame.columns
     assert table.finished.height == 2
     assert table.frame["tokens"].to_list() == pytest.approx([1e18 / 6e7, 1e19 / 24e7])
-    assert table.frame["std"].to_list() == ["0.1", "0.2"]
+    assert table.frame["std"].to_list() == [0.1, 0.2]
     assert "loss" not in table.mapping
 
 
-def test_a_loss_that_is_there_is_read_and_checked_all_the_same() -> None:
-    optima = {"flops": [1e18, 1e19], "params": [1e7, 4e7], "loss": [3.0, 2.5]}
-    assert read_runs(optima, need_loss=False).frame["loss"].to_list() == [3.0, 2.5]
+def test_a_loss_that_is_there_is_read_and_checked_only_where_it_is_needed() -> None:
+    optima = {"flops": [1e18, 1e19], "params": [1e7, 4e7], "loss": [3.0, -1.0]}
+    needs = ("params", "tokens", "flops")
+    assert read_runs(optima, needs=needs).frame["loss"].to_list() == [3.0, -1.0]
     with pytest.raises(TableError, match="loss is -1"):
-        read_runs({**optima, "loss": [3.0, -1.0]}, need_loss=False)
+        read_runs(optima, needs=(*needs, "loss"))
 
 
 # --- learning curves --------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def fit_auto(
                 why = refused
                 continue
             notice = Notice("not-backtested", f"{error} {one} was taken without a test.")
-            return _noticed(model, notice)
+            return noticed(model, notice)
         raise why from None
     for score in sorted(tested.scores.values(), key=lambda score: score.near_error):
         law, weighting = score.candidate.law, score.candidate.weights
@@ -87,6 +87,12 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     later parts left out, every other one on runs of more compute. Where the rows are too few to be
     cut, the fit comes back as it was, with a notice.
     """
+    if model.law.scale == "linear":
+        what = f"{model.law.response} is zero or negative at some runs"
+        return noticed(
+            model,
+            Notice("not-backtested", f"{what}; a back-test compares relative errors."),
+        )
     runs = with_flops(table)
     used = model.estimator
     observed = observe(model.law, table, model.intervals.by, used.weights or None, used.std or None)
@@ -107,7 +113,7 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     try:
         tested = backtest(runs, [candidate], draws=0, clusters=clusters)
     except FitError as error:
-        return _noticed(model, Notice("not-backtested", str(error)))
+        return noticed(model, Notice("not-backtested", str(error)))
     return _with_reach(model, runs, next(iter(tested.scores.values())), tested)
 
 
@@ -117,7 +123,7 @@ def _checked_on_curves(model: Fit, observed: Observations) -> Fit:
     try:
         tested = curve_backtest(observed, model.estimator, model.theta)
     except FitError as error:
-        return _noticed(model, Notice("not-backtested", str(error)))
+        return noticed(model, Notice("not-backtested", str(error)))
     return replace(model, backtest=tested.to_dict(), reach=tested.reach())
 
 
@@ -137,6 +143,7 @@ def _with_reach(model: Fit, table: pl.DataFrame, score: Score, tested: Backtest)
     return replace(model, backtest=record, reach=reach)
 
 
-def _noticed(model: Fit, notice: Notice) -> Fit:
-    warnings = (*model.diagnosis.warnings, notice)
+def noticed(model: Fit, *notices: Notice) -> Fit:
+    """The same fit with further warnings."""
+    warnings = (*model.diagnosis.warnings, *notices)
     return replace(model, diagnosis=replace(model.diagnosis, warnings=warnings))

@@ -13,9 +13,11 @@ from scalelab.fitting.curve_backtest import notices
 from scalelab.fitting.diagnosis import diagnose
 from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
 from scalelab.fitting.intervals import Method, choose_intervals, draw
+from scalelab.fitting.judge import judge, outside
 from scalelab.fitting.observations import observe
 from scalelab.fitting.profile import profile as profiled
 from scalelab.fitting.result import Fit, check_level
+from scalelab.fitting.search import settle
 from scalelab.laws import Law, get_law
 
 if TYPE_CHECKING:
@@ -83,7 +85,8 @@ def fit(
     check_level(level)
     if seed < 0:
         raise SpecError(f"seed is {seed}; a whole number of at least 0 is expected.")
-    observed = observe(law, table, clusters, weights, std)
+    observed = settle(observe(law, table, clusters, weights, std))
+    law = observed.law
     how = choose_estimator(
         estimator,
         observed,
@@ -100,7 +103,9 @@ def fit(
     ends = np.quantile(drawn.theta, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.exponent}
     diagnosis = diagnose(observed, optimum, how, method, exponents)
-    diagnosis = replace(diagnosis, warnings=(*diagnosis.warnings, *notices(observed)))
+    doubts = (*judge(observed, optimum), *outside(law, optimum.theta, ends))
+    warnings = (*doubts, *diagnosis.warnings, *notices(observed))
+    diagnosis = replace(diagnosis, warnings=warnings)
     return Fit(
         law=law,
         theta=optimum.theta,

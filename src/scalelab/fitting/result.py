@@ -278,6 +278,7 @@ class Fit:
         """
         level = self.level if level is None else level
         check_level(level)
+        inputs = self.law.by_column(inputs)
         logs, shape = self.law.log_inputs(inputs)
         with np.errstate(all="ignore"):  # a law may end where it is asked
             value = self.law.log_value(self.theta[None], logs)[0]
@@ -303,7 +304,7 @@ class Fit:
             for name, factor in factors.items()
             if factor > self._far(name)
         )
-        value, low, high = (np.exp(part).reshape(shape) for part in (value, low, high))
+        value, low, high = (self.law.off_scale(part).reshape(shape) for part in (value, low, high))
         return Prediction(value, low, high, level, factors, notices)
 
     def law_error(self, logs: tuple[Array, ...]) -> Array | None:
@@ -392,7 +393,7 @@ class Fit:
             },
             "derived": {name: one.to_dict() for name, one in self.derived.items()},
             "conventions": dict(self.conventions),
-            "estimator": str(self.estimator),
+            "estimator": self.estimator.text(self.law.response, self.law.scale),
             "intervals": str(self.intervals),
             "backtest": dict(self.backtest),
         }

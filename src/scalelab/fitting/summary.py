@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from html import escape
+from math import exp, log
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalelab.fitting.judge import severe_codes
 from scalelab.fitting.result import RATIO, CurveReach, Reach
 from scalelab.units import format_number
 from scalelab.version import __version__
 
 if TYPE_CHECKING:
+    from scalelab.errors import Notice
     from scalelab.fitting.result import Fit
 
 _WIDTH = 88
@@ -26,20 +29,14 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
         for name, (low, high, levels) in fit.ranges.items()
     ]
     facts += [(f"{name} counted", rule) for name, rule in fit.conventions.items()]
-    between, within = fit.noise
     falls = fit.estimator.falls
     facts += [
-        ("estimator", str(fit.estimator)),
+        ("estimator", fit.estimator.text(fit.law.response, fit.law.scale)),
         ("intervals", f"{fit.level:.0%}, {fit.intervals}"),
         ("objective", f"{fit.objective:.6g}"),
         (
             "noise (sd)",
-            (
-                f"{between:.2%} of loss shared by a {fit.intervals.by}, {within:.2%} of each run"
-                if between
-                else f"{within:.2%} of loss"
-            )
-            + (f", at the largest size; falls as N^-{falls:g}" if falls else ""),
+            _noise(fit) + (f", at the largest size; falls as N^-{falls:g}" if falls else ""),
         ),
         *_backtest(fit),
         ("starts", f"{fit.diagnosis.starts_agreeing} of {fit.diagnosis.starts} agree"),
@@ -47,6 +44,21 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
         ("reproduce", f"seed {fit.seed}, rows {fit.fingerprint[:12]}, scalelab {__version__}"),
     ]
     return facts
+
+
+def _noise(fit: Fit) -> str:
+    between, within = (_share(fit, part) for part in fit.noise)
+    response = fit.law.response
+    if not fit.noise[0]:
+        return f"{within} of {response}"
+    return f"{between} of {response} shared by a {fit.intervals.by}, {within} of each run"
+
+
+def _share(fit: Fit, sd: float) -> str:
+    """A standard deviation as a share of the response, as a factor, or in the response's units."""
+    if fit.law.scale == "linear":
+        return f"{sd:.3g}"
+    return f"{sd:.2%}" if sd < log(2) else f"a factor of {exp(sd):.3g}"
 
 
 def _backtest(fit: Fit) -> list[tuple[str, str]]:
@@ -67,7 +79,8 @@ def _backtest(fit: Fit) -> list[tuple[str, str]]:
         text += f"; best near the frontier of {len(laws)} laws and weightings"
     found = [("back-test", text)]
     if isinstance(fit.reach, Reach):
-        added = f"{fit.reach.error:.2%} of loss at {RATIO:g} times the compute fitted"
+        share = f"{_share(fit, fit.reach.error)} of {fit.law.response}"
+        added = f"{share} at {RATIO:g} times the compute fitted"
         found.append(("beyond", f"intervals add {added}"))
     return found
 
@@ -115,9 +128,18 @@ def _estimates(fit: Fit) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _warnings(fit: Fit) -> tuple[list[Notice], list[Notice]]:
+    """The notices that stand before the values, the gravest first, and the others."""
+    every = fit.diagnosis.warnings
+    severe = [notice for code in severe_codes(fit.law) for notice in every if notice.code == code]
+    return severe, [notice for notice in every if notice not in severe]
+
+
 def text(fit: Fit) -> str:
     """The summary for a terminal."""
+    severe, others = _warnings(fit)
     lines = ["=" * _WIDTH]
+    lines += [f"! {notice}" for notice in severe]
     lines += [f"{name:<16} {value}" for name, value in _facts(fit)]
     lines.append("-" * _WIDTH)
     head = ("parameter", f"value [{fit.level:.0%} interval]", "std. error", "meaning")
@@ -126,9 +148,9 @@ def text(fit: Fit) -> str:
     lines += [
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows
     ]
-    if fit.diagnosis.warnings:
+    if others:
         lines.append("-" * _WIDTH)
-        lines += [f"! {notice}" for notice in fit.diagnosis.warnings]
+        lines += [f"! {notice}" for notice in others]
     lines.append("=" * _WIDTH)
     return "\n".join(lines)
 
@@ -145,12 +167,15 @@ def html(fit: Fit) -> str:
     )
     head = ("parameter", f"value [{fit.level:.0%} interval]", "std. error", "meaning")
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    notices = "".join(
-        f"<li><b>{escape(notice.code)}</b>: {escape(notice.message)}</li>"
-        for notice in fit.diagnosis.warnings
-    )
-    warnings = f"<ul>{notices}</ul>" if notices else ""
+    severe, others = (_list(notices) for notices in _warnings(fit))
     return (
-        f"<div class='scalelab-fit'><table>{facts}</table>"
-        f"<table><tr>{titles}</tr>{rows}</table>{warnings}</div>"
+        f"<div class='scalelab-fit'>{severe}<table>{facts}</table>"
+        f"<table><tr>{titles}</tr>{rows}</table>{others}</div>"
     )
+
+
+def _list(notices: list[Notice]) -> str:
+    items = "".join(
+        f"<li><b>{escape(notice.code)}</b>: {escape(notice.message)}</li>" for notice in notices
+    )
+    return f"<ul>{items}</ul>" if items else ""

@@ -70,6 +70,8 @@ def numbers(
     """
     import polars as pl
 
+    if cells.dtype.is_nested():
+        return pl.Series(cells.name, [None] * len(cells), pl.Float64), cells.is_not_null()
     if cells.dtype != pl.String:
         found = cells.cast(pl.Float64, strict=False)
         return found, cells.is_not_null() & found.is_null()

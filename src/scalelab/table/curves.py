@@ -10,6 +10,7 @@ from scalelab.table import headers
 from scalelab.table.cells import numbers
 from scalelab.table.checks import Fault, describe
 from scalelab.table.names import fits, only
+from scalelab.table.own import read_own
 from scalelab.table.raw import FILE, ROW
 from scalelab.table.schema import CURVE_COLUMNS, RUN_COLUMNS
 from scalelab.table.sources import load
@@ -59,6 +60,8 @@ def read_curves(source: object, runs: pl.DataFrame | None = None) -> pl.DataFram
     if any(fault.mask.any() for fault in faults):
         raise TableError(describe(loaded.frame, faults) + "\nMend them, or leave the cells empty.")
     taken = {source: name for name, source in mapping.items()}
+    own = [name for name in frame.columns if name not in taken]
+    frame = frame.with_columns(read_own(frame[name]).cells.alias(name) for name in own)
     beside = {n: f"source.{n}" for n in mapping if n in frame.columns and n not in taken}
     frame = frame.rename(beside | taken)
     if "params" in mapping or runs is None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from scalelab.errors import TableError
+from scalelab.table.evaluations import evaluation, refuse_statistics
 from scalelab.table.headers import names
 from scalelab.table.schema import NAMESPACES, RUN_COLUMNS, is_known
 
+_SCALARS = ("Wall time", "Step", "Value")
+"""The cells of TensorBoard's points, which its JSON does not name."""
 Rows = list[dict[str, Any]]
 _LISTS = ("runs", "data", "rows", "results", "records", "experiments", "trials")
 """Under which tools keep the runs of a document, the likeliest first."""
+
+
+DEEPEST = 24
+"""Levels of lists and objects that are read (assumed; polars needs seconds at 100)."""
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*+"?')
+_OPEN, _CLOSE = [ord("["), ord("{")], [ord("]"), ord("}")]
+_MARKS = [*_OPEN, *_CLOSE, ord("\n")]
 
 
 def read_json(name: str, text: str, *, curve: bool = False) -> Rows:
@@ -22,6 +33,7 @@ def read_json(name: str, text: str, *, curve: bool = False) -> Rows:
     orientation, each also inside an object; one run alone; and the trainer_state.json of Hugging
     Face, as one run, or with `curve` as its points. Raises TableError for anything else.
     """
+    check_depth(name, text)
     try:
         content = json.loads(text, object_pairs_hook=lambda pairs: _once(name, pairs))
     except json.JSONDecodeError as error:
@@ -29,6 +41,31 @@ def read_json(name: str, text: str, *, curve: bool = False) -> Rows:
     except RecursionError as error:
         raise TableError(f"{name}: objects in objects, too deep to be a table of runs.") from error
     return [flat(row) for row in _rows(name, content, curve=curve)]
+
+
+def check_depth(name: str, text: str, *, lines: bool = False) -> None:
+    """Raise TableError where brackets stand in brackets deeper than tables of runs do.
+
+    Before anything parses the text: parsers recurse, and polars takes time without end. lines:
+    whether each line is a document.
+    """
+    import numpy as np
+
+    # Strings hold brackets that nest nothing; one without an end goes to the end of its line.
+    bare = _STRING.sub("", text).encode("ascii", "replace")
+    marks = np.frombuffer(bare, dtype=np.uint8)
+    marks = marks[np.isin(marks, _MARKS)]
+    steps = np.isin(marks, _OPEN).astype(np.int64) - np.isin(marks, _CLOSE)
+    depth = np.cumsum(steps)
+    if lines:  # a broken line leaves brackets open, which are none of the next
+        starts = np.flatnonzero(marks == ord("\n"))
+        base = np.concatenate(([0], depth[starts]))
+        depth = depth - base[np.searchsorted(starts, np.arange(len(depth)), side="left")]
+    if len(depth) and int(depth.max()) > DEEPEST:
+        raise TableError(
+            f"{name}: objects in objects, {int(depth.max())} deep, are too deep to be a table of "
+            f"runs; {DEEPEST} levels are read."
+        )
 
 
 def _once(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,6 +88,8 @@ def _rows(name: str, content: object, *, curve: bool) -> Rows:
         return []
     if isinstance(content.get("log_history"), list):
         return _trainer_state(content, curve=curve)
+    if (row := evaluation(content)) is not None:
+        return [row]
     if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
         return _listed(name, [content["columns"], *content["data"]])
     inside = [key for key, value in content.items() if _is_table(value)]
@@ -58,7 +97,7 @@ def _rows(name: str, content: object, *, curve: bool) -> Rows:
         key for key in inside if key in _LISTS
     ]
     if all(map(_is_object, content.values())) and not wrapped:
-        return _by_name(content)
+        return by_name(content)
     chosen = [key for key in _LISTS if key in wrapped] or wrapped
     if chosen and (len(wrapped) == 1 or chosen[0] in _LISTS):
         return _rows(name, content[chosen[0]], curve=curve)
@@ -73,6 +112,10 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_table(value: object) -> bool:
     """A list of objects, or objects by name."""
     cells = list(value.values()) if isinstance(value, dict) else value
@@ -81,7 +124,10 @@ def _is_table(value: object) -> bool:
 
 def _listed(name: str, content: list[Any]) -> Rows:
     if all(map(_is_object, content)):
+        refuse_statistics(name, content)
         return content
+    if all(isinstance(p, list) and len(p) == 3 and all(map(_is_number, p)) for p in content):
+        return [dict(zip(_SCALARS, point, strict=True)) for point in content]
     header, *rows = content
     if isinstance(header, list) and header and all(isinstance(cell, str) for cell in header):
         for number, row in enumerate(rows, start=1):
@@ -104,7 +150,7 @@ def _columns(name: str, content: Mapping[str, list[Any]]) -> Rows:
     return [dict(zip(content, cells, strict=True)) for cells in zip(*content.values(), strict=True)]
 
 
-def _by_name(content: Mapping[str, Mapping[str, Any]]) -> Rows:
+def by_name(content: Mapping[str, Mapping[str, Any]]) -> Rows:
     """Objects by name: parts of one run, columns by row (pandas), or runs by their ids."""
     if all(key.lower() in NAMESPACES for key in content):
         return [dict(content)]
@@ -141,12 +187,17 @@ def _last(history: Rows, key: str) -> Any:
     return next((entry[key] for entry in reversed(history) if key in entry), None)
 
 
-def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def flat(row: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     """A row whose objects are columns: ``{"a": {"b": 1}}`` is ``a.b``."""
+    if depth > DEEPEST:
+        raise TableError(
+            f"objects in objects are too deep to be a table of runs; {DEEPEST} levels are read."
+        )
     found: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):
-            found.update({f"{key}.{inner}": cell for inner, cell in flat(value).items()})
+            parts = flat(value, depth + 1)
+            found.update({f"{key}.{inner}": cell for inner, cell in parts.items()})
         else:
             found[str(key)] = value
     return found

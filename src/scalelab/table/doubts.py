@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice
+from scalelab.table.checks import LARGEST_LOSS
+from scalelab.table.missing import is_of_loss
+from scalelab.table.varied import hyper_parameters, settings_vary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,19 +24,34 @@ _COUNT = r"^\s*[-+]?[0-9.,]+(e[-+]?[0-9]+)?\s*[kKmMbBgGtT]?\s*$"
 _OWN = ("run", "status", "trunk", "schedule", "tokenizer")
 
 
-def doubts(frame: pl.DataFrame) -> list[Notice]:
-    """Notices on the rows that may be fitted, and on those that may not."""
+def doubts(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Notice]:
+    """Notices on the rows that may be fitted, and on those that may not.
+
+    mapping: schema name -> the source's column that was taken for it.
+    """
     finished = frame.filter(frame["status"] == "finished")
-    notices = []
+    notices = [*_response(finished, mapping.get("loss", "loss"))]
     if finished.height < frame.height:
         counts = frame["status"].value_counts(sort=True).rows()
         listed = ", ".join(f"{count} {status}" for status, count in counts)
         notices.append(Notice("unfinished-runs", f"{listed}; only finished runs are fitted."))
     if finished.height:
         checks = (_conventions, _tokenizers, _curves, _groups, _repeated, _rising)
-        for doubt in (*checks, _outlying, _starved, _epochs):
+        for doubt in (*checks, _outlying, _starved, _epochs, settings_vary):
             notices += doubt(finished)
     return notices
+
+
+def _response(runs: pl.DataFrame, title: str) -> Iterator[Notice]:
+    """A loss of the user's choice that no loss in nats per token can be."""
+    highest = runs["loss"].max() if "loss" in runs.columns else None
+    if isinstance(highest, float) and highest > LARGEST_LOSS and not is_of_loss(title):
+        yield Notice(
+            "not-a-loss",
+            f"column {title} was taken for the loss and reaches {highest:.6g}, above any loss in "
+            "nats per token: it is fitted in its own unit. ln(COLUMN) turns a perplexity into "
+            "nats.",
+        )
 
 
 def _conventions(runs: pl.DataFrame) -> Iterator[Notice]:
@@ -67,7 +85,9 @@ def _curves(runs: pl.DataFrame) -> Iterator[Notice]:
 
     if not {"params", "tokens"} <= set(runs.columns) or "trunk" in runs.columns:
         return
-    steps = [name for name in runs.columns if name.lower() in _STEPS]
+    steps = [
+        name for name in runs.columns if name.lower() in _STEPS and runs[name].dtype.is_numeric()
+    ]
     per_size = runs.group_by("params").agg(pl.col("tokens").n_unique().alias("levels"))["levels"]
     many = 2 * int((per_size > _MANY).sum()) > len(per_size)
     if steps:
@@ -116,7 +136,9 @@ def _one_to_one(runs: pl.DataFrame, name: str) -> bool:
 
 def _repeated(runs: pl.DataFrame) -> Iterator[Notice]:
     names = [name for name in ("params", "tokens", "flops", "loss") if name in runs.columns]
-    again = int(runs.select(names).is_duplicated().sum())
+    # Runs of other settings are other runs, though their losses agree.
+    settings = hyper_parameters(runs)
+    again = int(runs.select(*names, *settings).is_duplicated().sum())
     if "loss" in names and again:
         yield Notice(
             "repeated-rows",
@@ -126,14 +148,15 @@ def _repeated(runs: pl.DataFrame) -> Iterator[Notice]:
 
 
 def _rising(runs: pl.DataFrame) -> Iterator[Notice]:
-    from scipy.stats import spearmanr
+    import polars as pl
 
     if not {"flops", "loss"} <= set(runs.columns) or len(runs) < 6:
         return
     known = runs.select("flops", "loss").drop_nulls()
     if known["flops"].n_unique() < 3 or known["loss"].n_unique() < 3:
         return
-    if float(spearmanr(known["flops"], known["loss"]).statistic) > 0.5:
+    together = known.select(pl.corr("flops", "loss", method="spearman")).item()
+    if together is not None and together > 0.5:
         yield Notice(
             "loss-rises",
             "the loss rises with compute. Is the column an accuracy, or are the large runs broken? "

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scalelab.errors import TableError
 
 DELIMITED = (".csv", ".tsv", ".tab", ".txt", ".dat")
 JSON_LINES = (".jsonl", ".ndjson")
 BINARY = (".parquet", ".feather", ".arrow")
+TEXT = (".md", ".markdown", ".org", ".rst", ".tex", ".log", ".out")
+"""Texts that may hold a table or a run's log; in a folder they are no tables of their own."""
 SUFFIXES = (*DELIMITED, ".json", *JSON_LINES, *BINARY)
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+MOST_BYTES = 1 << 29
+"""That a packed file is unpacked to: a small one may hold more than the memory (assumed)."""
+_PIECE = 1 << 10  # bytes of .zst unpacked at once: each four may stand for 128 KiB
 _MAGIC = {b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz"}
 _SAVE_AS = {
     ".xlsx": "Save the sheet as CSV (UTF-8).",
@@ -24,8 +30,11 @@ _SAVE_AS = {
     ".tar": "Unpack it.",
     ".pkl": "Write the frame with to_csv or to_parquet.",
     ".npz": "Write the arrays as the columns of a CSV.",
-    ".log": "It is one run's words; a table has one row a run.",
-    ".md": "Save the table as CSV.",
+    ".html": "Copy the table into a spreadsheet and save it as CSV (UTF-8).",
+    ".htm": "Copy the table into a spreadsheet and save it as CSV (UTF-8).",
+    ".docx": "Copy the table into a spreadsheet and save it as CSV (UTF-8).",
+    ".pdf": "Copy the table into a spreadsheet, compare it with the page, save it as CSV (UTF-8).",
+    ".ipynb": "Write the frame with to_csv or to_parquet.",
 }
 
 
@@ -34,7 +43,15 @@ def table_suffix(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else ""
+    return suffixes[-1] if suffixes and suffixes[-1] in (*SUFFIXES, *TEXT) else ""
+
+
+def run_of(name: str) -> str:
+    """The run that a file is of: ``run7`` of ``run7.json.gz`` and of ``run7/result.json``."""
+    first = PurePosixPath(name).parts[0] if name else name
+    while (path := PurePosixPath(first)).suffix.lower() in (*SUFFIXES, *TEXT, *COMPRESSED):
+        first = path.stem
+    return first
 
 
 def read_bytes(path: Path) -> tuple[str, bytes]:
@@ -67,15 +84,30 @@ def _unpacked(name: str, data: bytes, kind: str) -> bytes:
     try:
         match kind:
             case ".gz":
-                return gzip.decompress(data)
+                return _bounded(name, gzip.GzipFile(fileobj=io.BytesIO(data)))
             case ".bz2":
-                return bz2.decompress(data)
+                return _bounded(name, bz2.BZ2File(io.BytesIO(data)))
             case ".xz":
-                return lzma.decompress(data)
+                return _bounded(name, lzma.LZMAFile(io.BytesIO(data)))
             case _:
                 return _zstd(name, data)
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise TableError(f"{name}: cannot be unpacked ({error}). Is the file whole?") from error
+
+
+def _bounded(name: str, stream: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile) -> bytes:
+    """All of a stream that unpacks, unless it is more than a table can be."""
+    found = stream.read(MOST_BYTES + 1)
+    if len(found) > MOST_BYTES:
+        raise _too_large(name)
+    return found
+
+
+def _too_large(name: str) -> TableError:
+    return TableError(
+        f"{name}: it unpacks to more than {MOST_BYTES >> 20} MiB, too much for a table of runs. "
+        "Unpack it, and leave out columns or points."
+    )
 
 
 def _zstd(name: str, data: bytes) -> bytes:
@@ -85,16 +117,25 @@ def _zstd(name: str, data: bytes) -> bytes:
         raise TableError(
             f"{name}: .zst needs zstandard: pip install 'scalelab[train]', or unpack the file."
         ) from None
-    found = []
+    found, size, place = [], 0, 0
+    frame = None
     try:
-        while data:  # one frame after another, each to its end
-            frame = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-            found.append(frame.decompress(data))
-            if not frame.eof:
-                raise EOFError("it ends inside a compressed frame")
-            data = frame.unused_data
+        while place < len(data):  # one frame after another, each to its end, by small pieces
+            if frame is None:
+                frame = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
+            piece = data[place : place + _PIECE]
+            found.append(frame.decompress(piece))
+            size += len(found[-1])
+            if size > MOST_BYTES:
+                raise _too_large(name)
+            place += len(piece)
+            if frame.eof:
+                place -= len(frame.unused_data)
+                frame = None
     except zstandard.ZstdError as error:
         raise ValueError(error) from error
+    if frame is not None:
+        raise EOFError("it ends inside a compressed frame")
     return b"".join(found)
 
 

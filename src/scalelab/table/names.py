@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from scalelab.errors import TableError
+from scalelab.expressions import Expression, named
 from scalelab.table import headers
-from scalelab.table.expressions import Expression, listed, option, parse
+from scalelab.table.costs import cost_of
+from scalelab.table.expressions import listed, option, parse
 from scalelab.table.raw import FILE, ROW
 from scalelab.table.schema import (
     DATA_SETS,
@@ -16,6 +19,7 @@ from scalelab.table.schema import (
     STEPS,
     WEAK_IDS,
     Column,
+    names_of,
     normalized,
     run_column,
 )
@@ -23,48 +27,30 @@ from scalelab.table.schema import (
 if TYPE_CHECKING:
     import polars as pl
 
-_OTHER_UNITS = {
-    "perplexity": (("perplexity", "ppl"), "ln({})", ""),
-    "bits per byte": (
-        ("bpb", "bits/byte", "bits per byte", "bits_per_byte", "bitsperbyte"),
-        "{}*0.693147*BYTES",
-        ", where BYTES is the mean length of a token or the column that has it",
-    ),
-    "bits per token": (
-        ("bits", "bits/token", "bits per token", "bits_per_token", "bitspertoken"),
-        "{}*0.693147",
-        "",
-    ),
-    "a logarithm": (("log_loss", "logloss", "loss_log", "ln_loss"), "exp({})", ""),
-}
-_LIKE = {
-    "loss": ("loss", "xent", "entropy", "nll"),
-    "params": ("param", "token", "flop", "compute", "size"),
-}
+_SHORTEST = 3  # letters of a name that may be a misspelt column (assumed)
+_CLOSE = 0.85  # ratio of difflib; num_expert and num_experts have .95 (assumed)
 
 
 def match_columns(
     frame: pl.DataFrame,
     file: str,
     chosen: Mapping[str, str] | None = None,
-    *,
-    need_loss: bool = True,
 ) -> dict[str, Expression]:
     """What of `frame` each name of the schema is.
 
-    chosen: schema name -> column, or an expression of columns (see `expressions.parse`): the user's
-    word, which overrides recognition. need_loss: whether a table without a loss is refused.
+    chosen: schema name -> column, or an expression of columns (see `scalelab.expressions`): what
+    the user says, which overrides recognition.
 
-    Raises TableError when two columns with different values could be the same thing, when a
-    chosen column does not exist, or when there is no loss or none of N, D and C.
+    Raises TableError when two columns with different values could be the same thing, or when a
+    chosen column does not exist.
     """
     titles = [title for title in frame.columns if title not in (ROW, FILE)]
     mapping: dict[str, Expression] = {}
     for name, source in (chosen or {}).items():
         if run_column(name) is None:
             raise TableError(f"{name!r} is not a column of the run table: {_schema_names()}.")
-        mapping[name] = parse(source, titles, file)
-    taken = [one.text for one in mapping.values()]
+        mapping[name] = parse(name, source, titles, file)
+    taken = [one.text for one in mapping.values() if one.is_name]
     if twice := [text for text in taken if taken.count(text) > 1]:
         raise TableError(f"{file}: column {twice[0]!r} is given for two things; give it for one.")
     free = [t for t in titles if t not in taken]
@@ -75,16 +61,16 @@ def match_columns(
         candidates = _candidates(frame, free, column, data_sets=not again)
         if candidates and column.name == "run":
             if (picked := _id(frame, candidates)) is not None:
-                mapping["run"] = Expression(picked, picked)
+                mapping["run"] = named(picked)
         elif candidates:
             picked = only(frame, file, column, candidates)
-            mapping[column.name] = Expression(picked, picked)
+            mapping[column.name] = named(picked)
         elif scaled := _in_units(frame, file, free, column):
             mapping[column.name] = scaled
     for title in free:
-        if title.startswith(("loss.", "loss/")) and len(title) > 5:
-            mapping[f"loss.{title[5:]}"] = Expression(title, title)
-    _require(frame, titles, file, mapping, need_loss=need_loss)
+        other = run_column(f"loss.{title[5:]}") if title.startswith(("loss.", "loss/")) else None
+        if other and fits(frame[title], other):
+            mapping[f"loss.{title[5:]}"] = named(title)
     return mapping
 
 
@@ -108,6 +94,8 @@ def _candidates(
         found = [title for title in found if sets.isdisjoint(headers.forms(title))]
     if not data_sets and column.name == "unique_tokens" and not found:
         found = [title for title in titles if not sets.isdisjoint(headers.forms(title))]
+    if column.unit == "FLOP":
+        found = [title for title in found if cost_of(title) is None]
     # A column of words is not N, whatever its name (param_count = "kaplan").
     return [title for title in found if fits(frame[title], column)]
 
@@ -117,11 +105,9 @@ def fits(cells: pl.Series, column: Column) -> bool:
     import polars as pl
 
     filled = cells.drop_nulls()
-    if filled.is_empty():
+    if filled.is_empty() or cells.dtype.is_nested():
         return False
-    if column.dtype == "str":
-        return not cells.dtype.is_nested() and cells.dtype != pl.Object
-    if column.dtype == "bool" or cells.dtype.is_numeric():
+    if column.dtype in ("str", "bool") or cells.dtype.is_numeric():
         return True
     if cells.dtype != pl.String:
         return False
@@ -192,87 +178,42 @@ def _in_units(
     found = []
     for title in titles:
         by = headers.factor(title, column)
-        if by is not None and fits(frame[title], column):
+        if by is not None and fits(frame[title], column) and cost_of(title) is None:
             found.append((title, by))
     if not found:
         return None
     only(frame, file, column, [title for title, _ in found])
     title, by = found[0]
-    return parse(f"{title}*{by:g}", [title], file)
-
-
-def _require(
-    frame: pl.DataFrame,
-    titles: list[str],
-    file: str,
-    mapping: Mapping[str, Expression],
-    *,
-    need_loss: bool,
-) -> None:
-    if "loss" not in mapping and need_loss:
-        others = [words for words, _, _ in _OTHER_UNITS.values()]
-        plain = [t for t in _like(frame, titles, "loss") if not any(_says(t, w) for w in others)]
-        for title in () if plain else titles:
-            for unit, (words, formula, where) in _OTHER_UNITS.items():
-                if _says(title, words) and frame[title].null_count() < frame.height:
-                    raise TableError(
-                        f"{file}: {title!r} is {unit}; the loss in nats per token is expected. "
-                        f"Add a column loss = {formula.format(title)}, or say "
-                        f"{option('loss', formula.format(title))}{where}."
-                    )
-        _missing(frame, titles, file, "loss", "held-out loss in nats per token", "val_loss")
-    if not {"params", "tokens", "flops"} & mapping.keys():
-        _missing(frame, titles, file, "params", "N, D or C (params, tokens, flops)", "n_params")
-
-
-def _says(title: str, words: tuple[str, ...]) -> bool:
-    """Whether a title is one of `words`, or has it as a word beside loss, val, ..."""
-    plain = title.lower().strip()
-    return any(
-        normalized(word) in headers.forms(title)
-        or re.search(rf"(?:^|[^a-z]){re.escape(word)}(?:[^a-z]|$)", plain)
-        for word in words
-        if word != "bits" or "loss" in plain or plain in ("bits", "val_bits")
-    )
-
-
-def _missing(
-    frame: pl.DataFrame, titles: list[str], file: str, name: str, what: str, example: str
-) -> None:
-    import polars as pl
-
-    shown = [f"{t} (empty)" if frame[t].null_count() == frame.height else t for t in titles]
-    wanted = {"loss": ("loss",), "params": ("params", "tokens", "flops")}[name]
-    unfit = [
-        title
-        for title in titles
-        for column in RUN_COLUMNS
-        if column.name in wanted and headers.names(title, column)
-    ]
-    hint = ""
-    for title in unfit:
-        cells = frame[title].drop_nulls()
-        if len(cells):
-            kind = f"{str(cells[0])[:40]!r}" if cells.dtype == pl.String else "lists or objects"
-            hint = f" Column {title!r} holds {kind}, not one number a run."
-    logs = [t for t in titles if re.match(r"log(10)?[ _(]", t.lower()) and name == "params"]
-    if logs:
-        hint = f" {logs[0]!r} may be a logarithm: {option('params', f'10^{logs[0]}')}."
-    if (like := _like(frame, titles, name)) and not hint:
-        of = " (of training, not held out)" if "train" in like[0].lower() else ""
-        hint = f" Is it {like[0]!r}{of}? Then say {option(name, like[0])}."
-    raise TableError(
-        f"{file}: no column for {what}; it has {listed(shown)}.{hint} "
-        f"Say which one it is: --column {name}=NAME, or rename it to {example}."
-    )
-
-
-def _like(frame: pl.DataFrame, titles: list[str], name: str) -> list[str]:
-    """Columns of numbers whose titles sound like what is missing, held-out losses first."""
-    column = next(column for column in RUN_COLUMNS if column.name == name)
-    found = [t for t in titles if any(word in t.lower() for word in _LIKE[name])]
-    return sorted((t for t in found if fits(frame[t], column)), key=lambda t: "train" in t.lower())
+    return parse(column.name, f"{title}*{by:g}", [title], file)
 
 
 def _schema_names() -> str:
     return ", ".join(column.name for column in RUN_COLUMNS) + ", loss.NAME"
+
+
+def near(name: str, columns: Collection[str]) -> str | None:
+    """The column that `name` is nearly, or None: who writes it may mean the column.
+
+    Nearly is: equal but for case and punctuation (``Batch_Size``), another name of the same thing
+    in the schema (``n_params`` of ``params``), or a letter or two away (``num_expert``). A name
+    that is a column is no near one. Names of one or two letters are never near: laws call their
+    parameters so.
+    """
+    if name in columns:
+        return None
+    plain = normalized(name)
+    if len(plain) < _SHORTEST:
+        return None
+    by_form = {form: title for title in reversed(list(columns)) for form in headers.forms(title)}
+    if plain in by_form:
+        return by_form[plain]
+    for column in RUN_COLUMNS:
+        if plain in names_of(column):
+            same = [title for title in columns if headers.names(title, column)]
+            if same:
+                return same[0]
+    # Names that differ in their digits are meant to differ: beta and beta2.
+    digits = re.sub(r"[^0-9]", "", plain)
+    alike = [form for form in by_form if re.sub(r"[^0-9]", "", form) == digits]
+    close = difflib.get_close_matches(plain, alike, n=1, cutoff=_CLOSE)
+    return by_form[close[0]] if close else None

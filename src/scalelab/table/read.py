@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
+from scalelab.expressions import Expression
+from scalelab.table import costs
 from scalelab.table.cells import decimal_commas
 from scalelab.table.checks import (
     COLUMN_SHARE,
@@ -17,12 +19,16 @@ from scalelab.table.checks import (
     check,
     check_units,
     describe,
-    typed_frame,
+    traced,
+    typed,
     unread,
 )
+from scalelab.table.derive import COMPUTE_CONVENTIONS, completed
 from scalelab.table.doubts import doubts
-from scalelab.table.expressions import Expression
+from scalelab.table.expressions import listed
 from scalelab.table.names import match_columns
+from scalelab.table.needs import Needs, columns_of_numbers, require, resolved, with_needed
+from scalelab.table.own import evidence, left_as_text
 from scalelab.table.progress import last_rows
 from scalelab.table.raw import FILE, ROW
 from scalelab.table.schema import RUN_COLUMNS, run_column
@@ -31,9 +37,6 @@ from scalelab.table.summaries import summaries
 
 if TYPE_CHECKING:
     import polars as pl
-
-COMPUTE_CONVENTIONS = {"6ND": 6.0}
-"""Training FLOP per parameter and token, by conventions that need nothing but N and D."""
 
 
 @dataclass(frozen=True)
@@ -86,20 +89,25 @@ def read_runs(
     convention: str = "6ND",
     drop_bad: bool = False,
     last: bool = False,
-    need_loss: bool = True,
+    needs: Needs = None,
+    ignore: Sequence[str] = (),
 ) -> RunTable:
     """Read, map, check and complete a table of runs.
 
     source: a path (CSV, TSV, JSON, JSONL, Parquet, compressed or not), a folder or a pattern of
         such files, a polars or pandas frame, anything with the Arrow interface, a mapping of
         columns or a list of rows.
-    columns: schema name -> the source's column, where the names do not say it, or an expression
-        where it is in another unit: ``COLUMN*1e9``, ``ln(COLUMN)``, ``10^COLUMN``.
+    columns: schema name -> the source's column, where the names do not say it, or an expression of
+        its columns: ``COLUMN*1e9``, ``ln(COLUMN)``, ``TOTAL - EMBEDDING`` (see
+        `scalelab.expressions`); a number is that of every run.
     where: column of the source -> value: only these rows are read.
     convention: how the third of N, D and C follows from the other two (6ND: C = 6 N D).
     drop_bad: leave bad rows out and count them, instead of raising.
     last: of rows that share a run's id, points along its training, take the last with a loss.
-    need_loss: whether a table without a loss is refused (one of optima has none).
+    needs: the columns that must be there, of the schema or the source's own; only their cells must
+        be filled and possible. A function gets the names of all columns of numbers, and returns
+        those. None stands for the loss and at least one of N, D and C.
+    ignore: columns of the source that are left out before anything is taken for anything.
 
     Raises TableError naming file, row (counted from 1 after the header) and column when a cell is
     missing, not finite, not positive, in an impossible unit, or an id is used twice, when a row is
@@ -112,11 +120,23 @@ def read_runs(
     file, cells = raw.name, raw.frame
     if where:
         cells = _selected(cells, file, where)
-    mapping = match_columns(cells, file, columns, need_loss=need_loss)
+    cells = _without_columns(cells, file, ignore)
+    mapping = match_columns(cells, file, columns)
     notices = list(raw.notices)
-    frame, faults = _typed(cells, mapping, notices)
-    frame = _named(frame, cells)
+    commas = _commas(cells, mapping, notices)
+    found = typed(cells, mapping, commas=commas)
+    needed = resolved(needs, columns_of_numbers(found, mapping))
+    if odd := unread(found.faults, cells.height, needed):
+        notices += [_not_read(name, mapping.pop(name)) for name in odd]
+        found = typed(cells, mapping, commas=commas)
+    require(cells, file, mapping, found, needed)
     taken = {name: one.text for name, one in mapping.items()}
+    frame, faults, checked, told = with_needed(found, mapping, needed)
+    notices += [*told, *costs.told(found.own, mapping)]
+    for title, name in found.titles.items():
+        if name not in checked:
+            notices += left_as_text(title, found.own[title], cells)
+    frame = _named(frame, cells)
     keep = last_rows(frame, file, taken.get("run"), last=last)
     if not keep.all():
         notices.append(
@@ -125,14 +145,16 @@ def read_runs(
         frame, cells = frame.filter(keep), cells.filter(keep)
         faults = [replace(f, mask=f.mask.filter(keep), seen=f.seen.filter(keep)) for f in faults]
     faults = [*_broken(cells, raw.broken), *summaries(cells, frame, taken.get("run")), *faults]
-    faults = [fault for fault in (*faults, *check(frame, taken)) if fault.mask.any()]
+    found_now = check(frame, taken | checked, None if needed is None else tuple(checked))
+    faults += traced(found_now, mapping, cells)
+    faults = [fault for fault in faults if fault.mask.any()]
     if faults:
         frame, cells, dropped = _without(frame, cells, faults, file, drop_bad=drop_bad)
         notices.append(dropped)
     if "status" in mapping:
-        notices += _unsaid(cells, mapping["status"].column)
+        notices += _unsaid(cells, mapping["status"].names[0])
     frame = _finite(frame, taken)
-    frame, derived = _completed(frame, convention)
+    frame, derived = completed(frame, convention)
     given = {name: taken.get(name, f"{name} (derived)") for name in REQUIRED if name in frame}
     if wrong := check_units(frame, given):
         raise TableError(describe(cells, wrong) + "\nGive N, D and C in units of one.")
@@ -142,32 +164,38 @@ def read_runs(
         if name in frame.columns and name not in mapping
     }
     frame = _ordered(frame.drop(ROW, FILE))
-    return RunTable(frame, taken, (*notices, *derived, *doubts(frame)), file, counted)
+    return RunTable(frame, taken, (*notices, *derived, *doubts(frame, taken)), file, counted)
 
 
-def _typed(
-    cells: pl.DataFrame, mapping: dict[str, Expression], notices: list[Notice]
-) -> tuple[pl.DataFrame, list[Fault]]:
-    """The typed columns; one that no law needs and that holds no numbers leaves the mapping."""
-    columns = [(cells[one.column], run_column(name)) for name, one in mapping.items()]
-    commas = decimal_commas(
-        (one, column) for one, column in columns if column and column.dtype in ("int", "float")
+def _without_columns(cells: pl.DataFrame, file: str, ignore: Sequence[str]) -> pl.DataFrame:
+    titles = [title for title in cells.columns if title not in (ROW, FILE)]
+    for name in ignore:
+        if name not in titles:
+            raise TableError(f"{file} has no column {name!r} to ignore; it has {listed(titles)}.")
+    return cells.drop(set(ignore))
+
+
+def _commas(cells: pl.DataFrame, mapping: Mapping[str, Expression], notices: list[Notice]) -> bool:
+    """Whether commas are decimal marks, by all columns of numbers; told where they are."""
+    columns = [
+        (cells[title], run_column(name)) for name, one in mapping.items() for title in one.names
+    ]
+    ours = [(one, column) for one, column in columns if column and column.dtype in ("int", "float")]
+    used = {title for one in mapping.values() for title in one.names}
+    others = (title for title in cells.columns if title not in (*used, ROW, FILE))
+    if not decimal_commas([*ours, *(pair for title in others for pair in evidence(cells[title]))]):
+        return False
+    message = "the numbers have decimal commas, so points between three digits group thousands."
+    notices.append(Notice("decimal-commas", message))
+    return True
+
+
+def _not_read(name: str, source: Expression) -> Notice:
+    message = (
+        f"column {source.text} was not taken for {name}: most of its cells are no numbers. It is "
+        f"kept as {f'source.{name}' if source.text == name else source.text}."
     )
-    if commas:
-        notices.append(
-            Notice(
-                "decimal-commas",
-                "the numbers have decimal commas, so points between three digits group thousands.",
-            )
-        )
-    frame, faults = typed_frame(cells, mapping, commas=commas)
-    if odd := unread(faults, mapping, cells.height):
-        for name in odd:
-            seen = mapping.pop(name).text
-            message = f"column {seen} was not taken for {name}: most of its cells are no numbers."
-            notices.append(Notice("column-not-read", message))
-        return typed_frame(cells, mapping, commas=commas)
-    return frame, faults
+    return Notice("column-not-read", message)
 
 
 def _broken(cells: pl.DataFrame, broken: Mapping[tuple[str, int], str]) -> list[Fault]:
@@ -192,6 +220,8 @@ def _selected(cells: pl.DataFrame, file: str, where: Mapping[str, str]) -> pl.Da
         if name not in cells.columns:
             shown = ", ".join(title for title in cells.columns if title not in (ROW, FILE))
             raise TableError(f"{file} has no column {name!r} to select rows by; it has {shown}.")
+        if cells[name].dtype.is_nested():
+            raise TableError(f"{file}: column {name!r} holds lists, which select no rows.")
         text = cells[name].cast(pl.String, strict=False).str.strip_chars()
         same = text == value
         with suppress(ValueError):
@@ -264,36 +294,6 @@ def _unsaid(cells: pl.DataFrame, column: str) -> list[Notice]:
             "failed where they are not.",
         )
     ]
-
-
-def _completed(frame: pl.DataFrame, convention: str) -> tuple[pl.DataFrame, list[Notice]]:
-    """The third of N, D and C from the other two."""
-    import polars as pl
-
-    notices = []
-    known = set(frame.columns)
-    if "tokens" not in known and {"unique_tokens", "epochs"} <= known:
-        frame = frame.with_columns((pl.col("unique_tokens") * pl.col("epochs")).alias("tokens"))
-        notices.append(Notice("derived-column", "tokens was derived as unique_tokens x epochs."))
-        known.add("tokens")
-    if "tokens" not in known and {"steps", "batch_tokens"} <= known:
-        tokens = pl.col("steps").cast(pl.Float64) * pl.col("batch_tokens")
-        frame = frame.with_columns(tokens.alias("tokens"))
-        notices.append(Notice("derived-column", "tokens was derived as steps x batch_tokens."))
-    factor = COMPUTE_CONVENTIONS[convention]
-    n, d, c = pl.col("params"), pl.col("tokens"), pl.col("flops")
-    formulas = {
-        "params": (c / (factor * d), f"N = C / ({factor:g} D)"),
-        "tokens": (c / (factor * n), f"D = C / ({factor:g} N)"),
-        "flops": (factor * n * d, f"C = {factor:g} N D"),
-    }
-    absent = [name for name in formulas if name not in frame.columns]
-    if len(absent) != 1:
-        return frame, notices
-    formula, shown = formulas[absent[0]]
-    message = f"{absent[0]} was not given and was derived as {shown}, convention {convention}."
-    frame = frame.with_columns(formula.alias(absent[0]))
-    return frame, [*notices, Notice("derived-column", message)]
 
 
 def _ordered(frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,40 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import TableError
-from scalelab.table.delimited import read_delimited
-from scalelab.table.documents import flat, read_json, read_lines
-from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, decoded, read_bytes
+from scalelab.table.documents import by_name, check_depth, flat, read_json, read_lines
+from scalelab.table.evaluations import events, told
+from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, TEXT, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
-from scalelab.table.raw import FILE, Raw, numbered
+from scalelab.table.frames import from_indexed, is_indexed
+from scalelab.table.raw import Raw, check_width, numbered
+from scalelab.table.settle import settled
+from scalelab.table.shapes import shaped
+from scalelab.table.texts import read_text
 
 if TYPE_CHECKING:
     import polars as pl
 
 
+_MOST_CELLS = 200_000_000  # of a Parquet file (assumed)
+
+
 def load(source: object, *, curve: bool = False) -> Raw:
     """The raw cells of a path, folder, pattern, frame, mapping or list of rows.
 
-    source: a path to CSV and its kin, JSON, JSONL, Parquet or Arrow, compressed or not; a folder or
-    a pattern (``runs/*/result.json``) of such; a polars frame; anything with the Arrow stream
-    interface; a pandas frame; a mapping of columns; a sequence of rows (mappings). curve: whether a
-    record of one run is wanted as its points.
+    source: a path to CSV and its kin, JSON, JSONL, Parquet or Arrow, compressed or not, or to a
+    text with a table or a log in it; a folder or a pattern (``runs/*/result.json``) of such; a
+    polars frame; anything with the Arrow stream interface; a pandas frame or series; a mapping of
+    columns; a sequence of rows (mappings). curve: whether the record of runs along training (a log,
+    a chart) is wanted as its points.
 
     Raises TableError when it cannot be read or has no rows.
     """
     if isinstance(source, str | Path):
         named = names_of(files_of(Path(source)))
-        parts = [_from_file(file, name, curve=curve) for name, file in named.items()]
+        parts = [
+            shaped(
+                _guarded(name, lambda: _from_file(file, name, curve=curve)),  # noqa: B023 - at once
+                curve=curve,
+            )
+            for name, file in named.items()
+        ]
         raw = joined(str(source), parts)
     else:
-        raw = Raw("the table", numbered("the table", _from_object(source)))
+        raw = shaped(_guarded("the table", lambda: _from_given(source)), curve=curve)
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
-    return Raw(raw.name, _spelt(_flattened(raw.frame)), raw.broken, raw.notices)
+    return raw
+
+
+def _from_given(source: object) -> Raw:
+    """A frame or rows that a program gave."""
+    import polars as pl
+
+    name = "the table"
+    if isinstance(source, pl.DataFrame | pl.LazyFrame | Mapping) or not is_indexed(source):
+        return Raw(name, numbered(name, _from_object(source)))
+    frame, notices = from_indexed(source, name)
+    return Raw(name, numbered(name, frame), notices=notices)
+
+
+def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
+    """What `read` gives, in columns of a few kinds; what breaks a library on the way is told.
+
+    A damaged file makes polars panic, which is no Exception; what it holds may be larger than the
+    memory, or deeper than the stack.
+    """
+    import polars as pl
+
+    try:
+        raw = read()
+        frame, notices = settled(name, raw.frame)
+        return replace(raw, frame=frame, notices=(*raw.notices, *notices))
+    except pl.exceptions.PanicException as error:
+        detail = str(error).partition("\n")[0][:200]
+        raise TableError(
+            f"{name}: reading it broke polars ({detail}). Is the file whole? Write it again, as "
+            "CSV or Parquet."
+        ) from error
+    except pl.exceptions.PolarsError as error:
+        detail = str(error).partition("\n")[0][:200]
+        raise TableError(f"{name}: its columns cannot be read ({detail}).") from error
+    except MemoryError as error:
+        raise TableError(f"{name}: it is larger than the memory. Leave out columns.") from error
+    except RecursionError as error:
+        raise TableError(f"{name}: objects in objects, too deep to be a table of runs.") from error
 
 
 def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
@@ -44,18 +98,34 @@ def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
     suffix, data = read_bytes(path)
     try:
         if suffix in BINARY:
-            frame = pl.read_parquet(data) if suffix == ".parquet" else pl.read_ipc(data)
-            return Raw(name, numbered(name, frame))
+            return Raw(name, numbered(name, _binary(name, suffix, data)))
         text = decoded(name, data)
-        if suffix in DELIMITED:
-            return read_delimited(name, text, tabs=suffix in (".tsv", ".tab"))
+        if suffix in (*DELIMITED, *TEXT):
+            return read_text(name, text, suffix, curve=curve)
         # What it is says the first character, whatever the name says.
         if (suffix in JSON_LINES and not text.lstrip().startswith("[")) or _is_lines(text):
             return _from_lines(name, text)
-        return Raw(name, numbered(name, _from_object(read_json(name, text, curve=curve), name)))
-    except pl.exceptions.PolarsError as error:
+        rows = read_json(name, text, curve=curve)
+        return Raw(name, numbered(name, _from_object(rows, name)), notices=told(name, rows))
+    except (pl.exceptions.PolarsError, OSError, ValueError, OverflowError) as error:
         detail = str(error).partition("\n")[0]
         raise TableError(f"{name}: not a readable {suffix[1:]} table ({detail}).") from error
+
+
+def _binary(name: str, suffix: str, data: bytes) -> pl.DataFrame:
+    import polars as pl
+
+    if suffix != ".parquet":
+        return pl.read_ipc(data)
+    # A run length of a few bytes may stand for more rows than the memory holds.
+    lazy = pl.scan_parquet(io.BytesIO(data))
+    cells = lazy.select(pl.len()).collect().item() * len(lazy.collect_schema())
+    if cells > _MOST_CELLS:
+        raise TableError(
+            f"{name}: {cells:,} cells; at most {_MOST_CELLS:,} are read. A table of runs has one "
+            "row a run."
+        )
+    return pl.read_parquet(data)
 
 
 def _is_lines(text: str) -> bool:
@@ -67,6 +137,9 @@ def _is_lines(text: str) -> bool:
 def _from_lines(name: str, text: str) -> Raw:
     import polars as pl
 
+    check_depth(name, text, lines=True)
+    if '"final_report"' in text and (row := events(read_lines(name, text)[0])):
+        return Raw(name, numbered(name, _from_object(row, name)), notices=told(name, row))
     try:  # fast; does not know NaN, which Python writes
         frame = pl.read_ndjson(text.encode(), infer_schema_length=None)
         return Raw(name, numbered(name, frame))
@@ -74,27 +147,6 @@ def _from_lines(name: str, text: str) -> Raw:
         rows, broken = read_lines(name, text)
     frame = numbered(name, _from_object(rows, name))
     return Raw(name, frame, {(name, row): why for row, why in broken.items()})
-
-
-def _spelt(frame: pl.DataFrame) -> pl.DataFrame:
-    """Categories as the words that they stand for, which may be numbers such as 1M."""
-    import polars as pl
-
-    coded = [n for n, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
-    return frame.with_columns(pl.col([name for name in coded if name != FILE]).cast(pl.String))
-
-
-def _flattened(frame: pl.DataFrame) -> pl.DataFrame:
-    """Objects in cells as columns: ``config`` of ``{"n_params": 1}`` is ``config.n_params``."""
-    import polars as pl
-
-    while structs := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
-        for name in structs:
-            parts = frame[name].struct.unnest()
-            parts.columns = [f"{name}.{part}" for part in parts.columns]
-            parts = parts.drop([part for part in parts.columns if part in frame.columns])
-            frame = frame.drop(name).hstack(parts)
-    return frame
 
 
 def _from_object(source: object, name: str = "the table") -> pl.DataFrame:
@@ -105,6 +157,9 @@ def _from_object(source: object, name: str = "the table") -> pl.DataFrame:
     if isinstance(source, pl.LazyFrame):
         return source.collect()
     try:
+        if isinstance(source, Mapping) and all(isinstance(c, Mapping) for c in source.values()):
+            named = {str(key): flat(cells) for key, cells in source.items()}
+            return _from_rows(by_name(named))
         if isinstance(source, Mapping):
             return pl.DataFrame(
                 {str(key): _plain(cells) for key, cells in source.items()}, strict=False
@@ -143,4 +198,6 @@ def _plain(cells: Any) -> Any:
 def _from_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     import polars as pl
 
-    return pl.DataFrame([flat(row) for row in rows], infer_schema_length=None, strict=False)
+    flattened = [flat(row) for row in rows]
+    check_width("the table", len({key for row in flattened for key in row}))
+    return pl.DataFrame(flattened, infer_schema_length=None, strict=False)
