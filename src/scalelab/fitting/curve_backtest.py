@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 
 CUTS = (1.5, 2.0, 3.0)
 """Later parts: points beyond the largest progress over each of these are predicted from the rest.
-At 4.5 most laws had too little left to be told apart (measured: benchmarks/curve_forecast.py)."""
+At 4.5 too little was left to fit most laws (measured: docs/LOG.md, 2026-11-28)."""
 OWN_SHARE = 0.5
 """Part of a prediction's own variance that is taken off its squared error: the rest is the law's.
 A law that is wrong takes its misfit for noise and expects too much error (measured: docs/LOG.md,
 2026-11-28)."""
 NEW, GROWTH = 2.0, 3.0
-"""Times the error of the cuts that is expected of a curve that nobody has seen, and of its growth
+"""Times the error of the cuts that is expected of a curve that was not fitted, and of its growth
 beyond the data: few curves show too little, and errors grow faster than the logarithm (measured:
 docs/LOG.md, 2026-11-28)."""
 FEW_CURVES = 5
 """Below this many curves a notice says so (assumed)."""
 _BEYOND = 0.1  # log factor from which a point counts as beyond what was fitted (assumed)
-_INSIDE = 0.3  # log factor up to which a point still tells of a new curve alone (assumed)
+_INSIDE = 0.3  # log factor up to which an error counts as that of a new curve (assumed)
 _SPARE = 2  # points beyond the number of parameters that a cut must leave
 _LEVELS = 4  # values of the progress that a cut must leave
-_MOST_POINTS = 16  # of a curve: its points go together, and more tell little more
+_MOST_POINTS = 16  # of a curve: neighbours agree, and more points add little (assumed)
 _MOST_CURVES = 12  # that are left out in turn
 _MOST_STARTS = 12
 _RIDGE = 1e-10  # in units of each parameter's information: what is less is unknown
@@ -76,7 +76,7 @@ def progress_of(observed: Observations) -> str | None:
 
 
 def notices(observed: Observations) -> Iterator[Notice]:
-    """What a fit to points of curves should say before it is back-tested."""
+    """Warnings of a fit to points of curves that has not been back-tested."""
     rows, curves, by = len(observed.target), observed.cluster_count, observed.by
     name = progress_of(observed)
     if name is None:
@@ -124,7 +124,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class CurveTest:
-    """Answers at all cuts. failed: cuts without an answer, and why. points: see `CurveReach.of`."""
+    """Answers at all cuts. failed: cuts without one, and why. points: see `CurveReach.of`."""
 
     progress: str
     fall: str
@@ -254,7 +254,7 @@ def _answers(
     errors = value[0] - observed.target[~seen]
     known = np.isfinite(errors) & np.isfinite(variance)
     if not known.any():
-        return "the law says nothing of the points left out"
+        return "no finite prediction of the points left out"
     out = beyond(x[~seen], fallen[~seen], x[seen], fallen[seen], float(x[seen].min()))
     curve, order = observed.clusters[~seen], np.argsort(x[~seen], kind="stable")
     found = []
@@ -313,7 +313,7 @@ def _variance(
 ) -> Array:
     """Variance of the fitted log loss at points with derivatives `asked` (p, m), linearised.
 
-    Infinite where it hangs on a parameter that the rows fitted say nothing of.
+    Infinite where it depends on a parameter that no fitted row depends on.
     """
     law = observed.law
     between, within = (np.array([one]) for one in noise)
