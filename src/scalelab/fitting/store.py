@@ -146,7 +146,8 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
 
 def _reach(row: dict[str, Any]) -> Reach | CurveReach:
     if "progress" in row:
-        return CurveReach(**row)
+        frontier = tuple((fall, progress) for fall, progress in row["frontier"])
+        return CurveReach(**{**row, "frontier": frontier})
     return Reach(**{name: np.nan if value is None else value for name, value in row.items()})
 
 
