@@ -13,7 +13,7 @@ from scalelab.fitting.curve_backtest import notices
 from scalelab.fitting.diagnosis import diagnose
 from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
 from scalelab.fitting.intervals import Method, choose_intervals, draw
-from scalelab.fitting.judge import judge, outside
+from scalelab.fitting.judge import divided, judge, outside
 from scalelab.fitting.observations import observe
 from scalelab.fitting.profile import profile as profiled
 from scalelab.fitting.result import Fit, check_level
@@ -104,8 +104,8 @@ def fit(
     exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.exponent}
     diagnosis = diagnose(observed, optimum, how, method, exponents)
     doubts = (*judge(observed, optimum), *outside(law, optimum.theta, ends))
-    warnings = (*doubts, *diagnosis.warnings, *notices(observed))
-    diagnosis = replace(diagnosis, warnings=warnings)
+    severe, others = divided(law, (*doubts, *diagnosis.warnings, *notices(observed)))
+    diagnosis = replace(diagnosis, warnings=(*severe, *others))
     return Fit(
         law=law,
         theta=optimum.theta,

@@ -7,7 +7,7 @@ is the noise that the table shows whatever the law.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,9 +28,11 @@ _SEVERE = (
 _SEVERE_OF_FORMULAS = ("starts-disagree", "at-bound")
 
 
-def severe_codes(law: Law) -> tuple[str, ...]:
-    """Notices that stand before the values of a fit, the gravest first: values may be wrong."""
-    return (*_SEVERE, *(_SEVERE_OF_FORMULAS if law.written is not None else ()))
+def divided(law: Law, warnings: Sequence[Notice]) -> tuple[list[Notice], list[Notice]]:
+    """The notices under which the values of a fit may be wrong, the gravest first; the others."""
+    codes = (*_SEVERE, *(_SEVERE_OF_FORMULAS if law.written is not None else ()))
+    severe = [notice for code in codes for notice in warnings if notice.code == code]
+    return severe, [notice for notice in warnings if notice not in severe]
 
 
 def judge(observed: Observations, optimum: Optimum) -> Iterator[Notice]:

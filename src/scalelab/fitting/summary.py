@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scalelab.fitting.judge import severe_codes
+from scalelab.fitting.judge import divided
 from scalelab.fitting.result import RATIO, CurveReach, Reach
 from scalelab.units import format_number
 from scalelab.version import __version__
@@ -128,16 +128,9 @@ def _estimates(fit: Fit) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _warnings(fit: Fit) -> tuple[list[Notice], list[Notice]]:
-    """The notices that stand before the values, the gravest first, and the others."""
-    every = fit.diagnosis.warnings
-    severe = [notice for code in severe_codes(fit.law) for notice in every if notice.code == code]
-    return severe, [notice for notice in every if notice not in severe]
-
-
 def text(fit: Fit) -> str:
     """The summary for a terminal."""
-    severe, others = _warnings(fit)
+    severe, others = divided(fit.law, fit.diagnosis.warnings)
     lines = ["=" * _WIDTH]
     lines += [f"! {notice}" for notice in severe]
     lines += [f"{name:<16} {value}" for name, value in _facts(fit)]
@@ -167,7 +160,7 @@ def html(fit: Fit) -> str:
     )
     head = ("parameter", f"value [{fit.level:.0%} interval]", "std. error", "meaning")
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    severe, others = (_list(notices) for notices in _warnings(fit))
+    severe, others = map(_list, divided(fit.law, fit.diagnosis.warnings))
     return (
         f"<div class='scalelab-fit'>{severe}<table>{facts}</table>"
         f"<table><tr>{titles}</tr>{rows}</table>{others}</div>"
