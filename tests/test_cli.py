@@ -146,7 +146,10 @@ def bad(tmp_path: Path) -> Path:
         ("run --dry-run --json --text BAD/none", "there is no file or folder"),
         ("count --n-layer 0 --d-model 8", "n_layer is 0; a whole number of at least 1"),
         ("count --n-layer 2 --d-model 9 --n-head 2", "d_model 9 is not divisible by n_head 2"),
-        ("count --n-layer 2 --d-model 6 --n-head 2", "the head dimension 3 is odd"),
+        (
+            "count --n-layer 2 --d-model 6 --n-head 2 --positions rotary --activation gelu",
+            "the head dimension 3 is odd",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(
@@ -387,13 +390,16 @@ def test_count_knows_gpt_2(scalelab: Command) -> None:
     assert (code, err, out.count("\n")) == (0, "", 1)
     answer = json.loads(out)
     parts = answer["parameters"]
+    assert parts["total"] == parts["active"] == 124_439_808  # as released
     assert parts["non_embedding"] == 12 * 12 * 768**2  # Kaplan et al. 2020, section 2.1
-    assert parts["embedding"] == 50_257 * 768
+    assert parts["embedding"] == (50_257 + 1024) * 768
     assert parts["output"] == 0
     flops = answer["flops_per_token"]
     assert flops["6N"] == 6 * 12 * 12 * 768**2
     assert flops["kaplan"] == flops["6N"] + 6 * 12 * 1024 * 768
     assert flops["exact"] == flops["6N"] + 6 * 50_257 * 768 + 12 * 12 * 1024 * 768
+    for words in ("context is 1024", "vocabulary is 50257", "learned positions", "tied output"):
+        assert any(words in text for text in answer["assumed"])
 
 
 def test_count_equals_counting_and_its_parts_sum_up(scalelab: Command) -> None:
@@ -401,7 +407,7 @@ def test_count_equals_counting_and_its_parts_sum_up(scalelab: Command) -> None:
     code, out, _ = scalelab("count", *words.split(), "--json")
     assert code == 0
     answer = json.loads(out)
-    shape = TransformerShape(3, 24, 3, 50, 17, 99, tied=False)
+    shape = TransformerShape(3, 24, 3, 50, 17, 99, positions="learned", bias=True, tied=False)
     parts = answer["parameters"]
     assert parts == count_parameters(shape).to_dict()
     names = ("embedding", "attention", "feed_forward", "norm", "bias", "output")
@@ -411,11 +417,118 @@ def test_count_equals_counting_and_its_parts_sum_up(scalelab: Command) -> None:
     assert answer["flops_per_token"] == {name: flops_per_token(shape, name) for name in CONVENTIONS}
     code, out, _ = scalelab("count", *words.split())
     assert code == 0
+    assert parts.pop("recurrent") == 0
     for name, number in parts.items():
         assert f"{name} " in out
         assert f"{number:,}" in out
     for name in CONVENTIONS:
         assert f"FLOP/token {name} " in out
+    for text in answer["assumed"]:
+        assert f"assumed: {text}\n" in out
+
+
+LLAMA_3 = (
+    "--n-layer 32 --d-model 4096 --n-head 32 --n-kv-head 8 --d-ff 14336 --vocabulary 128256 "
+    "--context 8192"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "total"),
+    [
+        (f"{LLAMA_3} --activation swiglu", 8_030_261_248),
+        (f"{LLAMA_3} --model-type llama", 8_030_261_248),
+        (
+            "--n-layer 2 --d-model 8 --vocabulary 10 --positions learned --bias none",
+            2 * 12 * 8**2 + (10 + 1024) * 8 + 5 * 8,
+        ),
+        (
+            "--n-layer 1 --d-model 8 --d-ff 9 --vocabulary 10 --activation silu --bias all "
+            "--norm rmsnorm --positions none --untied",
+            4 * 8 * 8 + 2 * 8 * 9 + (4 * 8 + 9 + 8) + 3 * 8 + 2 * 10 * 8,
+        ),
+        (
+            "--n-layer 1 --d-model 8 --n-head 2 --n-kv-head 1 --head-dim 6 --d-ff 9 --vocabulary "
+            "10 --activation reglu --n-expert 4 --n-expert-active 1 --d-expert 5 "
+            "--n-shared-expert 2",
+            2 * 8 * (12 + 6) + (4 + 2) * 3 * 8 * 5 + 4 * 8 + 3 * 8 + 2 * 10 * 8,
+        ),
+    ],
+)
+def test_count_of_other_shapes_by_hand(scalelab: Command, words: str, total: int) -> None:
+    code, out, _ = scalelab("count", *words.split(), "--json")
+    assert code == 0
+    assert json.loads(out)["parameters"]["total"] == total
+
+
+def test_count_reads_a_config_and_options_replace_what_it_says(
+    scalelab: Command, tmp_path: Path
+) -> None:
+    values = {
+        "model_type": "llama",
+        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 20,
+        "vocab_size": 50,
+        "max_position_embeddings": 64,
+        "torch_dtype": "bfloat16",
+        "made_up": 3,
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(values))
+    answers = []
+    for words in ((str(file),), (str(tmp_path), "--context", "32", "--vocabulary", "60")):
+        code, out, _ = scalelab("count", *words, "--json")
+        assert code == 0
+        answers.append(json.loads(out))
+    first, second = answers
+    matrices = 2 * (2 * 16 * 24 + 3 * 16 * 20)
+    assert first["parameters"]["total"] == matrices + 5 * 16 + 2 * 50 * 16
+    assert second["parameters"]["total"] - first["parameters"]["total"] == 2 * 10 * 16
+    assert "not understood and left out: made_up" in first["assumed"]
+    assert "context is max_position_embeddings" in first["assumed"]
+    assert not any(text.startswith("context") for text in second["assumed"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("{", "config.json is not JSON"),
+        ("[1]", "is not one JSON object"),
+        ('{"a": 1}', "has no key of a model's shape; it has a"),
+        ('{"model_type": "novel", "n_layer": 2}', "'novel' is not known; known are"),
+        ('{"model_type": "llama", "hidden_size": 8}', "no n_layer, n_head, d_ff, context, vocab"),
+        ('{"hidden_size": 8, "kv_lora_rank": 2}', "kv_lora_rank is 2: a shape with latent"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(
+    scalelab: Command, tmp_path: Path, text: str, seen: str
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    code, out, err = scalelab("count", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert seen in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        ("no-such-file.json", "no-such-file.json cannot be read"),
+        ("--n-layer 2", "give --d-model"),
+        ("--n-layer 2 --d-model 8 --n-kv-head 2 --activation relu", "give --n-head"),
+        ("--n-layer 2 --d-model 8 --activation swiglu", "no d_ff; give --d-ff"),
+        ("--n-layer 2 --d-model 8 --positions rotary", "no activation beside --positions"),
+        ("--n-layer 0 --d-model 8", "n_layer is 0"),
+        ("--n-layer 2 --d-model 8 --n-head 3", "d_model 8 is not divisible by n_head 3"),
+    ],
+)
+def test_a_shape_that_is_not_told_is_asked_for(scalelab: Command, words: str, seen: str) -> None:
+    code, out, err = scalelab("count", *words.split())
+    assert (code, out) == (2, "")
+    assert seen in err
 
 
 # --- the program itself ---------------------------------------------------------------------------

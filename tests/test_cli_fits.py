@@ -283,9 +283,59 @@ def test_sweeps_without_an_optimum_are_counted(scalelab: Command) -> None:
     frame = pl.DataFrame(rows, schema=["params", "tokens", "lr", "loss"], orient="row")
     frame.write_csv("swept.csv")
     words = ("--law", "optimal-lr", "--sweep", "lr")
-    code, _, err = scalelab("fit", "swept.csv", *QUICK, *words)
+    code, out, err = scalelab("fit", "swept.csv", *QUICK, *words)
     assert code == 0, err
-    assert "1 sweeps of lr left out: lowest at an end" in err
+    assert "1 of 6 sweeps of lr left out: 1 of 6 are lowest at an end" in out
+    answer = answered(scalelab, "fit", "swept.csv", *QUICK, *words)
+    (left,) = [n for n in answer["diagnosis"]["warnings"] if n["code"] == "sweeps-left-out"]
+    assert "params 1e+08, tokens 1e+10" in left["message"]
+
+
+def test_rates_and_batches_are_told_apart(scalelab: Command) -> None:
+    """Without --sweep that they differ is said; with it runs of one batch are a sweep."""
+    frame = pl.DataFrame(
+        [
+            (n, 1e10, lr, batch, (n / 1e7) ** -0.07 * 3 * (1 + rise))
+            for n in (1e7, 3e7, 1e8, 3e8)
+            for lr in (1e-3, 2e-3, 4e-3)
+            for batch in (1e5, 2e5)
+            for rise in [0.01 * np.log(lr / 2e-3) ** 2 + (0.05 if batch > 1e5 else 0)]
+        ],
+        schema=["params", "tokens", "lr", "batch_tokens", "loss"],
+        orient="row",
+    )
+    frame.write_csv("grid.csv")
+    law = ("--law", "power-no-floor", "--over", "params")
+    code, _, err = scalelab("fit", "grid.csv", *QUICK, *law)
+    assert code == 0
+    assert "settings-vary: lr (3 values), batch_tokens (2 values) differ" in err
+    assert "--sweep lr" in err
+    code, out, err = scalelab("fit", "grid.csv", *QUICK, *law, "--sweep", "lr")
+    assert "settings-vary" not in err + out
+    assert "! sweeps-apart: batch_tokens differs too" in out
+    answer = answered(scalelab, "fit", "grid.csv", *QUICK, *law, "--sweep", "lr")
+    assert answer["parameters"]["alpha"]["value"] == pytest.approx(0.07, abs=1e-6)
+    assert "sweeps-apart" in {n["code"] for n in answer["diagnosis"]["warnings"]}
+    # Both together: of two batches neither is inside.
+    code, _, err = scalelab("fit", "grid.csv", *QUICK, *law, "--sweep", "lr", "batch_tokens")
+    assert code == 2
+    assert "no sweep of lr and batch_tokens has its lowest loss inside" in err
+    code, _, err = scalelab("fit", "grid.csv", *QUICK, *law, "--sweep", "params")
+    assert code == 2
+    assert "name hyper-parameters such as lr" in err
+
+
+def test_optima_too_few_for_a_law_are_explained(scalelab: Command) -> None:
+    rows = [(n, 1e9, lr, 3.0 + lr / n * 1e6) for n in (1e6, 2e6) for lr in (0.1, 0.2, 0.3)]
+    rows += [(4e6, 1e9, lr, 2.9 + (lr - 0.2) ** 2) for lr in (0.1, 0.2, 0.3)]
+    frame = pl.DataFrame(rows, schema=["params", "tokens", "lr", "loss"], orient="row")
+    frame.write_csv("swept.csv")
+    code, _, err = scalelab(
+        "fit", "swept.csv", "--law", "power", "--sweep", "lr", "--over", "params"
+    )
+    assert code == 2
+    assert "sweeps-left-out: 2 of 3 sweeps of lr left out: 2 of 3 are lowest at an end" in err
+    assert "needs 4 finished runs" in err
 
 
 def test_ways_to_count_stand_side_by_side_for_any_law(scalelab: Command) -> None:
@@ -495,7 +545,7 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("fit shapes.csv --conventions --params total", "leave out --params"),
         # the law
         ("fit runs.csv --law chinchila", "there is no law 'chinchila'; known are chinchilla"),
-        ("fit runs.csv --law E+A/N^", "formula 'E+A/N^' is not understood"),
+        ("fit runs.csv --law E+A/N^", "'E+A/N^' is not understood"),
         ("fit runs.csv --law E+A/Q^alpha", "has inputs none"),
         ("fit runs.csv --law E+A/N^alpha --over tokens", "a formula names its own columns"),
         ("fit runs.csv --law E+A/N^alpha+foo(D)", "foo"),
@@ -525,7 +575,7 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("fit runs.csv --above -1", "above is -1"),
         ("fit runs.csv --weights quality", "no column 'quality' to weigh runs by"),
         ("fit runs.csv --weights frontier(0)", "the scale of the frontier must be positive"),
-        ("fit runs.csv --weights flops^x", "'x' is not a number"),
+        ("fit runs.csv --weights flops^x", "there is no column 'x' to weigh runs by"),
         ("fit runs.csv --std sd", "no column 'sd' to weigh runs by"),
         ("fit runs.csv --std loss --weights flops", "both weights and std are given"),
         ("fit runs.csv --estimator shared-noise --raw", "shared-noise weighs log-loss residuals"),

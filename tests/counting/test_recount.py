@@ -1,4 +1,4 @@
-"""The same runs counted anew: every convention against counting by hand."""
+"""The same runs recounted: every convention against counting by hand."""
 
 from __future__ import annotations
 
@@ -297,3 +297,164 @@ def test_a_count_that_is_not_positive_is_refused() -> None:
     none = parts.with_columns(params_attention=pl.lit(0.0), params_feed_forward=pl.lit(0.0))
     with pytest.raises(TableError, match="counted as matrices, N is 0 for some runs"):
         recount(RunTable(none, {}, (), "t"), "matrices")
+
+
+# --- shapes that are not GPT-2's ------------------------------------------------------------------
+
+LLAMAS = {
+    "n_layers": [8, 12, 16],
+    "hidden_size": [256, 384, 512],
+    "num_attention_heads": [4, 6, 8],
+    "num_key_value_heads": [2, 2, 2],
+    "intermediate_size": [704, 1024, 1408],
+    "hidden_act": ["silu"] * 3,
+    "seq_len": [1024] * 3,
+    "vocab_size": [32000] * 3,
+    "tie_word_embeddings": ["false"] * 3,
+    "D": TOKENS,
+    "loss": [3.0, 2.9, 2.0],
+}
+
+
+def llamas_by_hand() -> list[tuple[int, int]]:
+    """Matrices, and all parameters: heads of 64, three feed-forward matrices, two embeddings."""
+    found = []
+    for n_layer, d, d_ff in zip(
+        *(LLAMAS[name] for name in ("n_layers", "hidden_size")),
+        LLAMAS["intermediate_size"],
+        strict=True,
+    ):
+        matrices = n_layer * (2 * d * d + 2 * d * 2 * 64 + 3 * d * d_ff)
+        found.append((matrices, matrices + (2 * n_layer + 1) * d + 2 * 32000 * d))
+    return found
+
+
+def notices(table: RunTable) -> dict[str, str]:
+    return {notice.code: notice.message for notice in table.notices}
+
+
+@pytest.mark.parametrize("prefix", ["", "config."])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_llama_shapes_are_counted_as_such(prefix: str, as_text: bool, tmp_path: Path) -> None:
+    source: object = {f"{prefix}{name}": values for name, values in LLAMAS.items()}
+    if as_text:
+        source = tmp_path / "runs.csv"
+        pl.DataFrame({f"{prefix}{name}": values for name, values in LLAMAS.items()}).write_csv(
+            source
+        )
+    table = read_runs(source, columns={"tokens": f"{prefix}D", "loss": f"{prefix}loss"})
+    matrices, total = zip(*llamas_by_hand(), strict=True)
+    assert recount(table, "matrices").frame["params"].to_list() == list(matrices)
+    counted = recount(table, "total")
+    assert counted.frame["params"].to_list() == list(total)
+    assert counted.mapping["n_kv_head"] == f"{prefix}num_key_value_heads"
+    assert counted.mapping["tied"] == f"{prefix}tie_word_embeddings"
+
+
+def test_what_was_assumed_is_said_as_far_as_the_count_depends_on_it() -> None:
+    table = read_runs(LLAMAS)
+    assert notices(recount(table, "matrices")) == {
+        "shape-assumed": "what the table does not say is assumed, as in Llama: hidden_act silu is "
+        "SwiGLU, three feed-forward matrices; head_dim is d_model / n_head. To change it, add "
+        "columns gated, head_dim.",
+    }
+    said = notices(recount(table, "total"))["shape-assumed"]
+    for words in ("RMSNorm", "no biases in attention", "rotary positions"):
+        assert words in said
+    assert "tied" not in said  # the table has it
+    gpt = notices(recount(by_shape(), "total"))["shape-assumed"]
+    assert "as in GPT-2: two feed-forward matrices; LayerNorm; biases in" in gpt
+    assert "learned positions; tied output layer. To change it, add columns gated" in gpt
+    assert "positions" not in notices(recount(by_shape(), flops="exact"))["shape-assumed"]
+    assert "shape-assumed" not in notices(recount(by_shape(), flops="6N"))
+    assert "shape-assumed" not in notices(recount(by_parts(tied=True, shape=True), "total"))
+
+
+def test_one_table_has_one_set_of_rules() -> None:
+    """Full attention in the first run says nothing: the others are not GPT-2's."""
+    mixed = {**LLAMAS, "num_key_value_heads": [4, 2, 2], "hidden_act": ["swiglu"] * 3}
+    counted = recount(read_runs(mixed), "total").frame["params"][0]
+    assert counted == 8 * (4 * 256**2 + 3 * 256 * 704) + 17 * 256 + 2 * 32000 * 256
+    relu = {**LLAMAS, "num_key_value_heads": [4, 2, 2], "hidden_act": ["relu"] * 3}
+    assert (
+        "as in Llama: relu is not gated"
+        in notices(recount(read_runs(relu), "total"))["shape-assumed"]
+    )
+
+
+def test_a_family_or_model_type_brings_its_rules() -> None:
+    del_act = {name: values for name, values in LLAMAS.items() if name != "hidden_act"}
+    for column in ("model_type", "architecture"):
+        table = read_runs({**del_act, column: ["llama"] * 3})
+        counted = recount(table, "total").frame["params"].to_list()
+        assert counted == [total for _, total in llamas_by_hand()]
+    ours = read_runs({**LLAMAS, "architecture": ["ours"] * 3})
+    assert recount(ours, "total").frame["params"].to_list() == [n for _, n in llamas_by_hand()]
+    with pytest.raises(TableError, match=r"family is mamba, which is not counted"):
+        recount(read_runs({**LLAMAS, "architecture": ["mamba"] * 3}), "total")
+
+
+@pytest.mark.parametrize(
+    ("columns", "seen"),
+    [
+        ({"kv_lora_rank": [512, 512, 512]}, "kv_lora_rank is 512: .*latent.*run row-1"),
+        ({"ssm_state_size": [None, 16, 16]}, "ssm_state_size is 16.*run row-2"),
+        ({"hidden_act": ["gelu"] * 3}, "hidden_act is gelu beside num_key_value_heads"),
+        ({"num_key_value_heads": [3, 3, 3]}, "n_head 4 is not divisible by n_kv_head 3"),
+        ({"positions": ["learned"] * 3, "rope_theta": [1e4] * 3}, "positions.*rope_theta"),
+        ({"num_experts": [8] * 3}, "n_expert_active"),
+    ],
+)
+def test_shapes_that_are_not_counted_are_refused_by_the_column(
+    columns: dict[str, list[object]], seen: str
+) -> None:
+    table = read_runs({**LLAMAS, **columns})
+    for ask in (
+        lambda: recount(table, "total"),
+        lambda: recount(table, flops="exact"),
+        lambda: available(table.frame),
+    ):
+        with pytest.raises(TableError, match=seen):
+            ask()
+
+
+def test_a_mixture_of_experts_has_two_counts_and_says_which_is_taken() -> None:
+    mixture = {**LLAMAS, "num_local_experts": [8] * 3, "num_experts_per_tok": [2] * 3}
+    table = read_runs(mixture)
+    assert available(table.frame) == (*PARAMS, "active", "active-matrices")
+    all_of_them, active = (recount(table, way, "6N") for way in ("total", "active"))
+    d, d_ff = 256, 704
+    assert all_of_them.frame["params"][0] - active.frame["params"][0] == 8 * 6 * 3 * d * d_ff
+    said = notices(all_of_them)["experts-counted"]
+    assert said.startswith("a token uses 2 of 8 experts, and N counts them all, so that C = 6 N D")
+    assert "experts-counted" not in notices(active)
+    assert active.conventions["params"] == "active: every parameter that a token uses"
+    matrices = recount(table, "active-matrices").frame["params"][0]
+    dense = llamas_by_hand()[0][0]
+    assert matrices == dense + 8 * (3 * d * d_ff + 8 * d)  # a second expert, and the router
+    exact = recount(table, flops="exact").frame["flops"][0] / TOKENS[0]
+    assert exact == 6 * (matrices + 32000 * d) + 12 * 8 * 1024 * d
+    with pytest.raises(TableError, match="active counts a mixture of experts, and no run has"):
+        recount(read_runs(LLAMAS), "active")
+
+
+def test_an_n_of_the_table_that_no_count_comes_near_to_is_said() -> None:
+    matrices, total = zip(*llamas_by_hand(), strict=True)
+    for near in (matrices, total, [1.01 * n for n in total]):
+        assert "count-differs" not in notices(recount(read_runs({**LLAMAS, "N": near}), "total"))
+    far = read_runs({**LLAMAS, "N": [1.5 * n for n in total]})
+    assert "off by 33%" in notices(recount(far, "matrices"))["count-differs"]
+    derived = read_runs({**LLAMAS, "C": [1e16, 1e17, 1e20]})
+    assert "count-differs" not in notices(recount(derived, "total"))
+
+
+@pytest.mark.shared
+def test_published_llama_shapes(shared: Path) -> None:
+    folder = shared / "cases" / "F1-llama-shapes-recounted"
+    if not folder.is_dir():
+        pytest.skip("the case is absent")
+    table = read_runs(folder / "runs.csv")
+    matrices = recount(table, "non-embedding").frame["params"].to_numpy()
+    total = recount(table, "total").frame["params"].to_numpy()
+    assert [matrices.min(), matrices.max()] == pytest.approx([2.254e7, 1.082e9], rel=1e-3)
+    assert [total.min(), total.max()] == pytest.approx([5.53e7, 1.213e9], rel=1e-3)

@@ -234,20 +234,72 @@ def test_weights_that_cannot_be_are_refused_by_row_and_run(
 
 
 @pytest.mark.parametrize(
-    ("weights", "word"),
+    ("weights", "words"),
     [
-        ("flops^x", "x"),
-        ("flops^1^2", "1^2"),
-        ("flops^nan", "nan"),
-        ("flops^-inf", "-inf"),
-        ("flops*frontier(x)", "x"),
-        ("frontier()", ""),
+        ("flops^x", "there is no column 'x' to weigh runs by"),
+        ("flops^nan", "there is no column 'nan'"),
+        ("frontier(x)", "there is no column 'x'"),
+        ("flops*frontier(tokens)", "the scale of the frontier is a number"),
+        ("frontier()", "frontier takes 1 in its parentheses and has 0"),
+        ("", "weights '' is not understood: a number, a name or ( is missing at the end"),
+        ("^2", "is missing before '^'"),
+        ("2 flops", "a product is 2*flops"),
     ],
 )
-def test_a_power_is_a_number(weights: str, word: str) -> None:
+def test_weights_that_are_not_understood_are_refused(weights: str, words: str) -> None:
     with pytest.raises(FitError) as caught:
         observe(CHINCHILLA, ladder(), weights=weights)
-    assert f"weights {weights!r}: {word!r} is not a number. Write a column" in str(caught.value)
+    assert words in str(caught.value)
+    assert str(caught.value).isprintable()  # none of our own columns
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "1 / (params + tokens)",
+        "sqrt(flops) - params",
+        "max(params, tokens)^2 * exp(-loss)",
+        "C / N",  # a paper's symbol, where there is no such column
+        "`val-w` / abs(0 - odd)",
+        "(0 - odd) * (0 - odd)",  # no factor is positive, the product is
+        "3",
+    ],
+)
+def test_weights_are_any_expression_of_columns(weights: str) -> None:
+    table = ladder().with_columns(
+        (pl.col("params") ** 0.3).alias("val-w"),
+        odd=(pl.int_range(pl.len()) + 2).cast(
+            pl.String
+        ),  # numbers of one's own, as a file has them
+    )
+    observed = observe(CHINCHILLA, table, weights=weights)
+    kept = table.select("run", "flops", "val-w", pl.col("odd").cast(float))
+    kept = pl.DataFrame({"run": observed.names}).join(kept, on="run", how="left")
+    params, tokens = np.exp(observed.inputs)
+    scope = {"params": params, "tokens": tokens, "N": params, "loss": np.exp(observed.target)}
+    scope |= {"C": kept["flops"].to_numpy(), "flops": kept["flops"].to_numpy()}
+    scope |= {"w": kept["val-w"].to_numpy(), "odd": kept["odd"].to_numpy()}
+    functions = {"sqrt": np.sqrt, "exp": np.exp, "abs": np.abs, "max": np.maximum}
+    text = weights.replace("`val-w`", "w").replace("^", "**")
+    expected = np.broadcast_to(eval(text, functions, scope), params.shape)
+    np.testing.assert_allclose(observed.weights, expected / expected.mean(), rtol=1e-9)
+
+
+def test_sums_of_huge_powers_do_not_overflow() -> None:
+    observed = observe(CHINCHILLA, ladder(), weights="flops^900 + 2*flops^900")
+    assert observed.weights[-1] == pytest.approx(21)
+    tiny = observe(CHINCHILLA, ladder(), weights="exp(-loss)^400 / frontier(0.0001)^-1")
+    assert np.isfinite(tiny.weights).all()
+
+
+def test_a_weight_below_zero_names_row_and_values() -> None:
+    table = ladder().with_columns(w=pl.when(pl.int_range(pl.len()) == 4).then(-2.0).otherwise(2.0))
+    with pytest.raises(
+        FitError, match=r"row 5 \(run n1-d1\): w\*3 is -6.0 \(with w -2\); a weight"
+    ):
+        observe(CHINCHILLA, table, weights="w*3")
+    with pytest.raises(FitError, match=r"is 0\.0 \(with w -2\)|is 0\.0 \(with w 2\)"):
+        observe(CHINCHILLA, table, weights="w - w")
 
 
 @pytest.mark.parametrize("scale", ["0", "-1"])
@@ -257,10 +309,9 @@ def test_the_scale_of_the_frontier_is_positive(scale: str) -> None:
 
 
 def test_a_column_to_weigh_by_must_be_there() -> None:
-    for weights in ("seeds", "^2", ""):
-        with pytest.raises(FitError, match="to weigh runs by; the table has run, ") as caught:
-            observe(CHINCHILLA, ladder(), weights=weights)
-        assert str(caught.value).isprintable()  # none of our own columns
+    with pytest.raises(FitError, match="to weigh runs by; the table has run, ") as caught:
+        observe(CHINCHILLA, ladder(), weights="seeds")
+    assert str(caught.value).isprintable()  # none of our own columns
     with pytest.raises(FitError, match="no column 'error' to weigh runs by"):
         observe(CHINCHILLA, ladder(), std="error")
 

@@ -51,7 +51,7 @@ def test_every_field_comes_back(found: Fit, tmp_path: Path) -> None:
 
 def test_the_file_holds_the_public_answer(found: Fit, tmp_path: Path) -> None:
     answer = json.loads(found.save(tmp_path / "fit.json").read_text())
-    assert answer["format"] == FORMAT == "scalelab.fit/2"
+    assert answer["format"] == FORMAT == "scalelab.fit/3"
     assert {key: answer[key] for key in found.to_dict()} == found.to_dict()
 
 
@@ -138,10 +138,10 @@ def test_how_runs_were_weighed_comes_back(tmp_path: Path) -> None:
         (b"", "is not JSON"),
         (b"{", "is not JSON"),
         (b"\xff\xfe", "is not JSON"),
-        (b"[1]", "format is 'list'; expected 'scalelab.fit/2'"),
+        (b"[1]", "format is 'list'; expected 'scalelab.fit/3'"),
         (b'{"law": "chinchilla"}', "format is None"),
         (b'{"format": "scalelab.fit/1"}', "format is 'scalelab.fit/1'"),
-        (b'{"format": "scalelab.fit/2"}', r"is damaged \(KeyError"),
+        (b'{"format": "scalelab.fit/3"}', r"is damaged \(KeyError"),
     ],
 )
 def test_anything_else_is_refused(tmp_path: Path, content: bytes, words: str) -> None:

@@ -113,10 +113,111 @@ def test_an_expression_brings_a_column_to_our_unit(
     assert f"{name} <- {source}" in table.summary()
 
 
-@pytest.mark.parametrize("text", ["x*y", "ln(y)", "y", "x*", "10^", "3*4", "x**2"])
+@pytest.mark.parametrize(
+    "text", ["x*y", "ln(y)", "y", "x*", "10^", "3*4", "y**2", "x y", "x > 1", "`y`", ""]
+)
 def test_expressions_that_name_nothing_are_refused(text: str) -> None:
     with pytest.raises(TableError):
-        parse(text, ["x"], "runs.csv")
+        parse("loss", text, ["x"], "runs.csv")
+
+
+def test_a_column_is_an_expression_of_others() -> None:
+    """Every operator of the language, over titles with signs in them."""
+    runs = {
+        "total-params": [5e7, 9e7],
+        "emb": [3e7, 4e7],
+        "gflops (fwd)": [5.5, 9.7],
+        "samples": [3e6, 3e7],
+        "acc": [0.25, 0.5],
+    }
+    chosen = {
+        "params": "total-params-emb",
+        "flops": "gflops (fwd) * samples * 3e9",
+        "loss": "1 - acc",
+    }
+    table = read_runs(runs, columns=chosen)
+    assert table.frame["params"].to_list() == [2e7, 5e7]
+    assert table.frame["flops"].to_list() == pytest.approx([4.95e16, 8.73e17])
+    assert table.frame["loss"].to_list() == [0.75, 0.5]
+    assert "emb" in table.frame.columns  # what an expression takes stays a column of its own
+    with pytest.raises(TableError, match=r"an operator is missing .* columns are total-"):
+        read_runs(runs, columns={**chosen, "loss": "(2acc)"})
+
+
+def test_a_column_of_that_very_name_is_that_column() -> None:
+    cells = {"a": [5.0, 6.0], "b": [1.0, 2.0], "a-b": [3.0, 2.8]}
+    rest = {key: BASE[key] for key in ("params", "tokens")}
+    assert read_runs({**rest, **cells}, columns={"loss": "a-b"}).frame["loss"].to_list() == [3, 2.8]
+    found = read_runs({**rest, **cells}, columns={"loss": "a - b"}).frame["loss"]
+    assert found.to_list() == [4, 4]
+    quoted = read_runs({**rest, **cells}, columns={"loss": "`a-b` + `a`"})
+    assert quoted.frame["loss"].to_list() == pytest.approx([8, 8.8])
+
+
+def test_one_number_is_every_runs() -> None:
+    """All runs saw the same data: D is a number, and C follows."""
+    runs = {"params": [1e6, 2e6], "loss": [3.0, 2.8]}
+    table = read_runs(runs, columns={"tokens": "2e10"})
+    assert table.frame["tokens"].to_list() == [2e10, 2e10]
+    assert "tokens <- 2e10" in table.summary()
+    assert table.frame["flops"].to_list() == pytest.approx([1.2e17, 2.4e17])
+    with pytest.raises(TableError, match="column 7 is 7: too few"):
+        read_runs(runs, columns={"params": "7", "tokens": "2e10"})
+    with pytest.raises(TableError, match=r"loss=2\.5 is one number for all runs"):
+        read_runs(runs, columns={"loss": "2.5", "tokens": "2e10"})
+
+
+@pytest.mark.parametrize("name", ["run", "status", "family", "held_out", "tokenizer"])
+def test_a_column_of_words_is_no_expression(name: str) -> None:
+    with pytest.raises(TableError, match=f"{name} holds no numbers"):
+        read_runs({**BASE, "x": [1, 2]}, columns={name: "2*x"})
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["1e7", ""], r"row 2, column emb: the cell is empty"),
+        (["1e7", None], r"row 2, column emb: the cell is empty"),
+        (["1e7", "NA"], r"row 2, column emb: the cell is empty"),
+        (["1e7", "much"], r"row 2, column emb is 'much': expected a number"),
+        (["nan", "1e7"], r"row 1, column emb is 'nan': not a finite number"),
+        (["1e7", "9e7"], r"row 2, column total-emb is -1e\+07: params must be positive"),
+    ],
+)
+def test_a_fault_of_an_expression_is_that_of_its_cell(cells: list[object], words: str) -> None:
+    runs = {"total": [5e7, 8e7], "emb": cells, "D": [1e9, 2e9], "loss": [3.0, 2.8]}
+    with pytest.raises(TableError, match=words) as raised:
+        read_runs(runs, columns={"params": "total-emb"})
+    assert "column total-emb" not in str(raised.value) or "-1e+07" in str(raised.value)
+    good = {**runs, "total": [5e7, 8e7, 9e7], "emb": [*cells, "1e7"]}
+    good = {key: [*value, value[-1]][:3] for key, value in good.items()}
+    kept = read_runs(good, columns={"params": "total-emb"}, drop_bad=True)
+    assert kept.frame.height == 2
+    # An unfinished run may have anything there, but words.
+    if "much" not in cells:
+        unfinished = {**runs, "status": ["finished" if c == "1e7" else "failed" for c in cells]}
+        assert read_runs(unfinished, columns={"params": "total-emb"}).finished.height == 1
+
+
+def test_units_in_the_cells_of_a_difference_are_read() -> None:
+    runs = {"total": ["50M", "0.1B"], "emb": ["30M", "40M"], "D": [1e9, 2e9], "loss": [3.0, 2.8]}
+    found = read_runs(runs, columns={"params": "total - emb"}).frame["params"]
+    assert found.to_list() == [2e7, 6e7]
+    with pytest.raises(TableError, match="its unit being told already"):
+        read_runs(runs, columns={"params": "total*1e6 - emb"})
+
+
+def test_a_whole_number_is_asked_of_an_expression_too() -> None:
+    runs = {**BASE, "x": [4, 5]}
+    assert read_runs(runs, columns={"n_layer": "x+1"}).frame["n_layer"].to_list() == [5, 6]
+    with pytest.raises(TableError, match=r"row 2, column x/2 is 2.5: expected a whole number"):
+        read_runs(runs, columns={"n_layer": "x/2"})
+
+
+def test_advice_about_an_expression_keeps_it_together() -> None:
+    runs = {"a": [50.0, 90.0], "b": [10.0, 20.0], "D": [1e9, 2e9], "loss": [3.0, 2.8]}
+    with pytest.raises(TableError, match=r"--column params='\(a-b\)\*1e6'"):
+        read_runs(runs, columns={"params": "a-b"})
 
 
 def test_a_cell_with_a_unit_under_a_title_with_one_is_refused() -> None:

@@ -175,7 +175,7 @@ def test_a_full_memory_or_stack_is_told(
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("scalelab.table.sources.read_delimited", full)
+    monkeypatch.setattr("scalelab.table.sources.read_text", full)
     path = tmp_path / "x.csv"
     path.write_text("N,D,loss\n1e6,2e7,3\n")
     with pytest.raises(TableError, match=r"larger than the memory|too deep"):

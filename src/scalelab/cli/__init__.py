@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +63,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
+def _gathered(words: list[str]) -> list[str]:
+    """The words with every option of several values given once.
+
+    ``--fix E=1 --fix A=2`` means both; the parser would keep the last alone.
+    """
+    command = next((kind for kind in VERBS if words[:1] == [kind.__name__.lower()]), None)
+    if command is None:
+        return words
+    several = {
+        "--" + field.name.replace("_", "-")
+        for field in fields(command)
+        if isinstance(field.default, tuple)
+    }
+    kept: list[str] = []
+    values: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option.replace("_", "-") in several:
+            current = values.setdefault(option.replace("_", "-"), [])
+            current += [value] if equals else []
+        elif word.startswith("--") or current is None:
+            current = None
+            kept.append(word)
+        else:
+            current.append(word)
+    return kept + [part for option, given in values.items() for part in (option, *given)]
+
+
 def _parse(words: list[str], default: Any = tyro.MISSING) -> Any:
+    words = _gathered(words)
     for option, after in zip(words, [*words[1:], "--"], strict=False):
         if option in ("--text", "--transfer") and after.startswith("--"):
             raise SpecError(f"{option} is given without a file or folder; name at least one.")

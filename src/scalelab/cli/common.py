@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -27,7 +27,8 @@ class TableOptions:
     scalelab study, or a folder or quoted pattern of files with a run each."""
     column: tuple[str, ...] = ()
     """NAME=COLUMN: which column of the table is params, tokens, flops, loss, ... where its name
-    does not say so; NAME='COLUMN*1e9', 'ln(COLUMN)' or '10^COLUMN' where it is in another unit."""
+    does not say so; an expression of columns such as 'COLUMN*1e9', 'ln(COLUMN)', '10^COLUMN' or
+    'TOTAL - EMBEDDING'; or a number that is the same for all runs."""
     where: tuple[str, ...] = ()
     """COLUMN=VALUE: take only the rows with that value (several: all must hold)."""
     ignore: tuple[str, ...] = ()
@@ -37,17 +38,19 @@ class TableOptions:
     last: bool = False
     """Of rows along one run's training (the same id), take the last one that has a loss."""
     params: str | None = None
-    """Count N anew: matrices (also called non-embedding), with-norms, with-output or total (needs
-    the table's parameters by part, or its shapes)."""
+    """Recount N: matrices (also called non-embedding), with-norms, with-output or total, and of a
+    mixture of experts active or active-matrices (needs the table's parameters by part, or its
+    shapes; see the guide to `count`)."""
     flops: str | None = None
     """Count C anew: 6N, kaplan, chinchilla or exact (the last three need shapes)."""
     json: bool = False
     """Print one JSON object on standard output, and nothing else there."""
 
-    def table(self, needs: Needs = None) -> RunTable:
+    def table(self, needs: Needs = None, *, without: Collection[str] = ()) -> RunTable:
         """Read, select and check; what was taken for what goes to standard error.
 
-        needs: see `scalelab.table.read_runs`.
+        needs: see `scalelab.table.read_runs`. without: codes of notices that the command makes
+        needless.
         """
         from scalelab.counting.recount import recount
         from scalelab.table import read_runs
@@ -61,6 +64,8 @@ class TableOptions:
             needs=needs,
             ignore=self.ignore,
         )
+        notices = tuple(notice for notice in table.notices if notice.code not in without)
+        table = replace(table, notices=notices)
         if self.params or self.flops:
             table = recount(table, self.params, self.flops)
         print_lines(table.summary().splitlines(), error=True)

@@ -17,7 +17,10 @@ from scalelab.cli.common import (
 )
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from scalelab.fitting import Fit as Model
+    from scalelab.fitting import Sweeps
     from scalelab.laws import Law
     from scalelab.table import RunTable
 
@@ -47,7 +50,8 @@ class Fit(TableOptions):
     above: float = 1.0
     """Penalty of a run above the law over that of one below it."""
     weights: str | None = None
-    """A column, a power of one (flops^0.5), frontier(0.05), or a product: how much runs count."""
+    """How much runs count: an expression of columns, such as replicates, flops^0.5 or
+    frontier(0.05)*flops^0.5."""
     std: str | None = None
     """Column with the standard deviation of each loss: residuals count in units of it."""
     clusters: str = "auto"
@@ -66,9 +70,9 @@ class Fit(TableOptions):
     critical_batch: tuple[str, ...] = ()
     """B_star=TOKENS alpha_B=NUMBER: add steps_min and flops_min, the steps and compute that runs
     would have taken at the best batch (Kaplan et al. 2020), for laws over them."""
-    sweep: str | None = None
-    """A hyper-parameter (lr, batch_tokens) swept at each N and D: the law is fitted to the best
-    value of every sweep."""
+    sweep: tuple[str, ...] = ()
+    """A hyper-parameter swept at each N and D (lr), or several swept together (lr batch_tokens).
+    The law is fitted to the best of every sweep; runs of other settings are sweeps of their own."""
     conventions: bool = False
     """Fit the same runs under every way to count N that the table allows, side by side."""
     out: str | None = None
@@ -85,7 +89,7 @@ def fit(command: Fit) -> int:
     """`scalelab fit`."""
     if command.conventions:
         return _by_convention(command)
-    model = _fit(command, command.table())
+    model = _fit(command, _table(command))
     if command.out:
         model.save(command.out)
     if command.json:
@@ -95,21 +99,63 @@ def fit(command: Fit) -> int:
     return 0
 
 
+def _table(command: Fit) -> RunTable:
+    """The table, with a notice of settings that vary where no sweep answers it."""
+    return command.table(without=("settings-vary",) if command.sweep else ())
+
+
 def _fit(command: Fit, table: RunTable) -> Model:
-    from scalelab.errors import SpecError
-    from scalelab.fitting import at_best_batch, checked, fit_auto, sweep_optima
-    from scalelab.fitting import fit as fit_law
-    from scalelab.fitting.observations import select
+    from scalelab.errors import InputError
+    from scalelab.fitting import at_best_batch
+    from scalelab.fitting.auto import noticed
 
     runs = table.finished
     if command.critical_batch:
         runs = at_best_batch(runs, numbers("critical-batch", command.critical_batch))
-    if command.sweep:
-        swept, _ = select(runs)
-        runs = sweep_optima(swept, command.sweep)
-        if left := swept.select("params", "tokens").n_unique() - len(runs):
-            why = "lowest at an end, or of fewer than three values"
-            print_lines([f"{left} sweeps of {command.sweep} left out: {why}"], error=True)
+    if not command.sweep:
+        return _fitted(command, table, runs)
+    found = _swept(command, runs)
+    try:
+        model = _fitted(command, table, found.optima)
+    except InputError:
+        # The optima are too few for what was left out.
+        print_lines([str(notice) for notice in found.notices], error=True)
+        raise
+    return noticed(model, *found.notices)
+
+
+def _swept(command: Fit, runs: pl.DataFrame) -> Sweeps:
+    """The best of each sweep. Runs that differ in an input of the law are other runs."""
+    from scalelab.errors import SpecError
+    from scalelab.fitting import sweeps
+
+    for name in command.sweep:
+        if name in ("params", "tokens", "flops", "loss") or command.sweep.count(name) > 1:
+            raise SpecError(f"--sweep {name}: name hyper-parameters such as lr, each once.")
+    inputs: tuple[str, ...] = ()
+    if command.law != "auto":
+        inputs = command.chosen_law(_numeric(runs)).inputs
+    by = [name for name in ("params", "tokens") if name in runs.columns]
+    also = [
+        name
+        for name in inputs
+        if name in runs.columns
+        and name not in {*by, *command.sweep}
+        and not name.startswith("loss")
+        and not runs[name].dtype.is_nested()
+    ]
+    return sweeps(runs, command.sweep, [*by, *also] or None)
+
+
+def _numeric(runs: pl.DataFrame) -> list[str]:
+    return [name for name in runs.columns if runs[name].dtype.is_numeric()]
+
+
+def _fitted(command: Fit, table: RunTable, runs: pl.DataFrame) -> Model:
+    from scalelab.errors import SpecError
+    from scalelab.fitting import checked, fit_auto
+    from scalelab.fitting import fit as fit_law
+
     shared: dict[str, Any] = {
         "clusters": command.clusters,
         "intervals": command.intervals,
@@ -134,7 +180,7 @@ def _fit(command: Fit, table: RunTable) -> Model:
             )
         return fit_auto(runs, **shared)
     model = fit_law(
-        command.chosen_law([name for name in runs.columns if runs[name].dtype.is_numeric()]),
+        command.chosen_law(_numeric(runs)),
         runs,
         weights=command.weights,
         std=command.std,
@@ -154,7 +200,7 @@ def _by_convention(command: Fit) -> int:
         raise SpecError(
             f"--conventions counts N in every way and writes no file; leave out --{given[0]}."
         )
-    names = available(command.table().frame)
+    names = available(_table(command).frame)
     if not names:
         raise SpecError(
             "the table has one way to count N; parameters by part (params_embedding, "
@@ -164,7 +210,7 @@ def _by_convention(command: Fit) -> int:
     found = {}
     for name in names:
         one = replace(command, params=name, flops="6N")
-        found[name] = _fit(one, one.table())
+        found[name] = _fit(one, _table(one))
     if command.json:
         print_json({"conventions": {name: model.to_dict() for name, model in found.items()}})
         return 0
@@ -179,4 +225,12 @@ def _by_convention(command: Fit) -> int:
         both = {**model.parameters, **model.derived}
         lines.append(f"{name:<16}" + "".join(f"{both.get(n, '-')!s:<26}" for n in shown))
     print_lines(lines)
+    said = dict.fromkeys(
+        str(notice)
+        for model in found.values()
+        for notice in model.diagnosis.warnings
+        if notice.code.startswith("sweeps-")
+    )
+    if said:
+        print_lines([*said], error=True)
     return 0

@@ -2,10 +2,12 @@
 
 from scalelab.counting.flops import CONVENTIONS, flops_per_token
 from scalelab.counting.parameters import ParameterCount, count_parameters
-from scalelab.counting.shape import RecurrentShape, Shape, TransformerShape
+from scalelab.counting.shape import Experts, ModelShape, RecurrentShape, Shape, TransformerShape
 
 __all__ = [
     "CONVENTIONS",
+    "Experts",
+    "ModelShape",
     "ParameterCount",
     "RecurrentShape",
     "Shape",

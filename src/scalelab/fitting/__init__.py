@@ -1,6 +1,6 @@
 """A run table and a law to a fit: global optimum, intervals, diagnosis, prediction, back-test."""
 
-from scalelab.fitting.adjust import at_best_batch, sweep_optima
+from scalelab.fitting.adjust import at_best_batch
 from scalelab.fitting.auto import checked, fit_auto
 from scalelab.fitting.backtest import backtest
 from scalelab.fitting.diagnosis import Diagnosis
@@ -12,6 +12,7 @@ from scalelab.fitting.isoflop import IsoFlop, isoflop
 from scalelab.fitting.result import Estimate, Fit, Prediction
 from scalelab.fitting.scores import Backtest, Candidate
 from scalelab.fitting.slices import SLICES
+from scalelab.fitting.sweeps import Sweeps, sweep_optima, sweeps
 
 __all__ = [
     "SLICES",
@@ -24,6 +25,7 @@ __all__ = [
     "Intervals",
     "IsoFlop",
     "Prediction",
+    "Sweeps",
     "at_best_batch",
     "backtest",
     "checked",
@@ -33,4 +35,5 @@ __all__ = [
     "isoflop",
     "optima",
     "sweep_optima",
+    "sweeps",
 ]

@@ -10,14 +10,17 @@ import numpy as np
 
 from scalelab.errors import FitError, Notice
 from scalelab.fitting.backtest import backtest, with_flops
+from scalelab.fitting.curve_backtest import curve_backtest, progress_of
 from scalelab.fitting.engine import fit
-from scalelab.fitting.observations import select
+from scalelab.fitting.observations import observe, select
 from scalelab.fitting.result import Fit, Reach, tells_compute
 from scalelab.fitting.scores import Backtest, Candidate, Score
 from scalelab.laws import Law, get_law
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from scalelab.fitting.observations import Observations
 
 WEIGHTS = (
     *("frontier(0.05)", "frontier(0.025)"),
@@ -63,7 +66,7 @@ def fit_auto(
                 why = refused
                 continue
             notice = Notice("not-backtested", f"{error} {one} was taken without a test.")
-            return _noticed(model, notice)
+            return noticed(model, notice)
         raise why from None
     for score in sorted(tested.scores.values(), key=lambda score: score.near_error):
         law, weighting = score.candidate.law, score.candidate.weights
@@ -80,11 +83,22 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     """The same fit with its own back-test: its record, and intervals that know of its error.
 
     The back-test minimises what the fit did: its estimator, weights and clusters are taken over.
-    table: the one fitted. Where its runs are too few to be cut, the fit comes back as it was, with
-    a notice.
+    table: the one fitted. A law of learning curves (see `curve_backtest`) is tested on curves and
+    later parts left out, every other one on runs of more compute. Where the rows are too few to be
+    cut, the fit comes back as it was, with a notice.
     """
+    if model.law.scale == "linear":
+        what = f"{model.law.response} is zero or negative at some runs"
+        return noticed(
+            model,
+            Notice("not-backtested", f"{what}; a back-test compares relative errors."),
+        )
     runs = with_flops(table)
     used = model.estimator
+    observed = observe(model.law, table, model.intervals.by, used.weights or None, used.std or None)
+    curves = model.intervals.clusters < model.runs or "flops" not in runs.columns
+    if curves and progress_of(observed) is not None:
+        return _checked_on_curves(model, observed)
     how: dict[str, Any] = {
         "estimator": used.name,
         "delta": used.delta if used.name == "huber" else None,
@@ -99,8 +113,18 @@ def checked(model: Fit, table: pl.DataFrame) -> Fit:
     try:
         tested = backtest(runs, [candidate], draws=0, clusters=clusters)
     except FitError as error:
-        return _noticed(model, Notice("not-backtested", str(error)))
+        return noticed(model, Notice("not-backtested", str(error)))
     return _with_reach(model, runs, next(iter(tested.scores.values())), tested)
+
+
+def _checked_on_curves(model: Fit, observed: Observations) -> Fit:
+    warnings = tuple(n for n in model.diagnosis.warnings if n.code != "not-backtested")
+    model = replace(model, diagnosis=replace(model.diagnosis, warnings=warnings))
+    try:
+        tested = curve_backtest(observed, model.estimator, model.theta)
+    except FitError as error:
+        return noticed(model, Notice("not-backtested", str(error)))
+    return replace(model, backtest=tested.to_dict(), reach=tested.reach())
 
 
 def _with_reach(model: Fit, table: pl.DataFrame, score: Score, tested: Backtest) -> Fit:
@@ -119,6 +143,7 @@ def _with_reach(model: Fit, table: pl.DataFrame, score: Score, tested: Backtest)
     return replace(model, backtest=record, reach=reach)
 
 
-def _noticed(model: Fit, notice: Notice) -> Fit:
-    warnings = (*model.diagnosis.warnings, notice)
+def noticed(model: Fit, *notices: Notice) -> Fit:
+    """The same fit with further warnings."""
+    warnings = (*model.diagnosis.warnings, *notices)
     return replace(model, diagnosis=replace(model.diagnosis, warnings=warnings))

@@ -8,7 +8,7 @@ this: .25% inside was 3.8% outside in published fits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from scalelab.fitting.estimator import (
 from scalelab.fitting.observations import frontier_excess, observe, select
 from scalelab.fitting.result import RATIO, check_level
 from scalelab.fitting.scores import NEAR, Backtest, Candidate, Score
+from scalelab.fitting.search import settled
 from scalelab.laws import Array, Law, get_law
 
 if TYPE_CHECKING:
@@ -70,14 +71,28 @@ def backtest(
         raise SpecError(f"ratio is {ratio}; runs are predicted above the cut, so more than 1.")
     check_level(level)
     runs, _ = select(with_flops(table))
-    candidates = [c if isinstance(c, Candidate) else Candidate(_law(c)) for c in laws]
+    candidates = [
+        replace(c, law=settled(c.law, runs, clusters, c.weights))
+        for c in (c if isinstance(c, Candidate) else Candidate(_law(c)) for c in laws)
+    ]
     if not candidates:
         raise FitError("no law was given to test.")
     columns = (name for c in candidates for name in (*c.law.inputs, c.law.response))
-    needed = sorted({"flops", "loss", *columns})
+    needed = sorted({"flops", *columns})
     if missing := [name for name in needed if name not in runs.columns]:
         raise FitError(
             f"a back-test needs the columns {', '.join(needed)}; {missing[0]} is missing."
+            + (
+                " Laws of learning curves are back-tested by `scalelab fit`, or `checked`, by "
+                "leaving out curves."
+                if missing == ["flops"]
+                else ""
+            )
+        )
+    if signed := [c.law for c in candidates if c.law.scale == "linear"]:
+        raise FitError(
+            f"{signed[0].response} is zero or negative at some runs; a back-test compares relative "
+            "errors, which such a response does not have."
         )
     places = _cuts(runs, candidates, cuts, ratio)
     options = {"clusters": clusters, "draws": draws, "level": level, "seed": seed}
@@ -190,8 +205,15 @@ def _answer(
         np.log(value / measured),
         above["flops"].to_numpy() / float(below["flops"].max()),  # type: ignore[arg-type]
         inside,
-        frontier_excess(above["flops"].to_numpy(), above["loss"].to_numpy()) < NEAR,
+        _near(law, above),
     )
+
+
+def _near(law: Law, above: pl.DataFrame) -> NDArray[np.bool_]:
+    """Which runs are near the frontier; all of them where the response is no loss."""
+    if law.response != "loss":
+        return np.ones(len(above), dtype=bool)
+    return frontier_excess(above["flops"].to_numpy(), above["loss"].to_numpy()) < NEAR
 
 
 def _comparable(

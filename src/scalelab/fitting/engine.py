@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scalelab.errors import SpecError
+from scalelab.fitting.curve_backtest import notices
 from scalelab.fitting.diagnosis import diagnose
 from scalelab.fitting.estimator import EstimatorName, choose_estimator, optimise
 from scalelab.fitting.intervals import Method, choose_intervals, draw
+from scalelab.fitting.judge import judge, outside
 from scalelab.fitting.observations import observe
 from scalelab.fitting.profile import profile as profiled
 from scalelab.fitting.result import Fit, check_level
+from scalelab.fitting.search import settle
 from scalelab.laws import Law, get_law
 
 if TYPE_CHECKING:
@@ -60,8 +64,8 @@ def fit(
 
     What the intervals are:
 
-    - clusters: the column whose equal values are not independent; ``auto`` is ``trunk`` where there
-      is one, else every run for itself.
+    - clusters: the column whose equal values are not independent; ``auto`` is ``trunk`` or
+      ``curve`` where there is one, else every run for itself.
     - intervals: ``pairs`` (bootstrap of clusters), ``wild``, ``components`` (drawn noise of both
       kinds); ``auto`` is pairs where clusters are many (20; for
       least squares 8 a parameter), else components. draws: how many refits.
@@ -69,6 +73,9 @@ def fit(
     - level: of the intervals shown. seed: of the draws: the same seed and rows give the same bits.
 
     conventions: how each input was counted, recorded with the fit.
+
+    Rows that share a cluster along training are points of curves: `checked` tests the law on curves
+    that it has not seen, and until then the fit says that it was not.
 
     Returns the Fit; its `diagnosis` holds what to know before it is trusted. Raises FitError when
     the runs cannot be fitted by that law, and SpecError for an option that does not exist or that
@@ -78,7 +85,8 @@ def fit(
     check_level(level)
     if seed < 0:
         raise SpecError(f"seed is {seed}; a whole number of at least 0 is expected.")
-    observed = observe(law, table, clusters, weights, std)
+    observed = settle(observe(law, table, clusters, weights, std))
+    law = observed.law
     how = choose_estimator(
         estimator,
         observed,
@@ -94,6 +102,10 @@ def fit(
     drawn = draw(observed, how, optimum, method, np.random.default_rng([seed, 0]))
     ends = np.quantile(drawn.theta, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     exponents = {p.name: ends[:, j] for j, p in enumerate(law.parameters) if p.exponent}
+    diagnosis = diagnose(observed, optimum, how, method, exponents)
+    doubts = (*judge(observed, optimum), *outside(law, optimum.theta, ends))
+    warnings = (*doubts, *diagnosis.warnings, *notices(observed))
+    diagnosis = replace(diagnosis, warnings=warnings)
     return Fit(
         law=law,
         theta=optimum.theta,
@@ -108,7 +120,7 @@ def fit(
         level=level,
         ranges=observed.ranges,
         conventions=dict(conventions or {}),
-        diagnosis=diagnose(observed, optimum, how, method, exponents),
+        diagnosis=diagnosis,
         fingerprint=observed.fingerprint,
         seed=seed,
         rows=observed.rows,

@@ -57,12 +57,16 @@ class Estimator:
         return np.asarray(np.minimum(relative_size, 1.0) ** -self.falls)
 
     def __str__(self) -> str:
-        """One line for people."""
-        of = "loss" if self.raw else "log-loss"
+        """One line for people, of a fit to losses."""
+        return self.text("loss")
+
+    def text(self, response: str, scale: str = "log") -> str:
+        """One line for people, of a fit to that response."""
+        of = response if self.raw or scale == "linear" else f"log-{response}"
         words = {
             "huber": f"sum of Huber(delta={self.delta:g}) of {of} residuals",
             "least-squares": f"least squares of {of} residuals",
-            "shared-noise": "generalised least squares of log-loss residuals, noise shared within "
+            "shared-noise": f"generalised least squares of {of} residuals, noise shared within "
             "trunks, weak prior on exponents",
         }[self.name]
         if self.above != 1:
@@ -204,7 +208,7 @@ def check_floor(observed: Observations) -> None:
     """
     law = observed.law
     linear = [j for j, name in enumerate(law.names) if name in law.linear]
-    if law.starts is not None or not (law.restrictions or law.text):
+    if law.starts is not None or not law.restrictions:
         return
     points = law.grid(observed.inputs)
     theta = np.empty((len(points), len(law.names)))

@@ -23,6 +23,7 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
     from scalelab.fitting.result import check_level, estimate
 
     law = fit.law
+    inputs = law.by_column(inputs)
     free = [name for name in law.inputs if name not in inputs]
     unknown = [name for name in inputs if name not in law.inputs]
     if len(free) != 1 or unknown or free[0] in law.raw:
@@ -31,8 +32,9 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
             f"these (given: {', '.join(inputs) or 'none'})."
         )
     check_level(level)
-    if not (np.isfinite(value) and value > 0):
-        raise SpecError(f"{law.response} is {value}; a positive, finite number is expected.")
+    if not np.isfinite(value) or (law.scale == "log" and value <= 0):
+        kind = "positive, finite" if law.scale == "log" else "finite"
+        raise SpecError(f"{law.response} is {value}; a {kind} number is expected.")
     low, high, _ = fit.ranges[free[0]]
     held, _ = law.log_inputs({**inputs, free[0]: (low * high) ** 0.5})
     place = law.inputs.index(free[0])
@@ -51,7 +53,7 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
     theta = np.concatenate([fit.theta[None], fit.draw_theta])
     middle = (np.log(low) + np.log(high)) / 2
     far = [np.full(len(theta), middle + move) for move in (-_FAR, _FAR)]
-    target = np.full(len(theta), np.log(value))
+    target = np.full(len(theta), float(law.on_scale(np.array(value))))
     with np.errstate(all="ignore"):
         ends = [log_response(theta, end) for end in far]
         falling = ends[0] > ends[1]
@@ -69,10 +71,10 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
             # Beyond its runs the law itself may be off, by one error for each draw, as in predict.
             columns = [np.broadcast_to(part, log_x.shape) for part in held]
             columns[place] = log_x
-            flops = fit.flops_at(tuple(columns))
-            if flops is not None:
+            error = fit.law_error(tuple(columns))
+            if error is not None:
                 off = np.random.default_rng([fit.seed, 2]).normal(size=len(fit.draw_theta))
-                target[1:] -= fit.reach.at(flops[1:]) * off
+                target[1:] -= error[1:] * off
                 log_x = solved()
     found = np.exp(log_x)
     lowest, highest = np.minimum(*ends), np.maximum(*ends)
@@ -82,6 +84,6 @@ def invert(fit: Fit, value: float, level: float, inputs: Mapping[str, float]) ->
     if not 0 < found[0] < np.inf:
         raise SpecError(
             f"law {law.name} never gives {law.response} = {value:g} there: it runs from "
-            f"{np.exp(lowest[0]):.4g} to {np.exp(highest[0]):.4g}."
+            f"{law.off_scale(lowest)[0]:.4g} to {law.off_scale(highest)[0]:.4g}."
         )
     return estimate(float(found[0]), found[1:], level)

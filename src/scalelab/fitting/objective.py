@@ -149,7 +149,7 @@ class Objective:
     def residuals(self, theta: Array) -> tuple[Array, Array]:
         """Residuals (k, n), and derivatives (k, p, n) of what is fitted, in units and whitened."""
         log_loss, jacobian = self.law.formula(theta, self.inputs)
-        if self.raw:
+        if self.raw and self.law.scale == "log":
             loss = np.exp(log_loss)
             residual, jacobian = np.exp(self.target) - loss, jacobian * loss[:, None]
         else:
@@ -203,7 +203,12 @@ class Objective:
         gradient = -np.matmul(jacobian, pulled[:, :, None])[:, :, 0]
         if self.prior is not None:
             value += self._add_prior(theta, gradient, curvature, upper)
-        value = np.where(np.isfinite(value), value, np.inf)
+        # Where the law or a derivative is no number there is nowhere to step from.
+        lost = ~(np.isfinite(value) & np.isfinite(upper).all(axis=(1, 2)))
+        if lost.any():
+            value = np.where(lost, np.inf, value)
+            gradient[lost], curvature[lost] = 0.0, 0.0
+            upper[lost] = np.eye(theta.shape[1])
         return Evaluation(value, gradient, curvature, upper)
 
     def _add_prior(self, theta: Array, gradient: Array, curvature: Array, upper: Array) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.errors import FitError
+from scalelab.fitting.weighing import Weighing
 from scalelab.laws import Array, Law
+from scalelab.table.names import near
+from scalelab.table.schema import run_column
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +29,14 @@ _TOLD_BY = {
     "tokens": _COMPUTE | {"tokens", "unique_tokens", "examples", "steps", "steps_min", "lr_sum"},
 }
 """Inputs from which a law can know the size of a model, and how long it was trained."""
+_USUAL_PARAMETERS = frozenset(
+    [
+        *"ABEFKLabcdefgkpq",
+        *("E0", "L0", "Linf", "L_inf", "alpha", "beta", "gamma", "delta", "epsilon", "zeta"),
+        *("eta", "theta", "kappa", "lambda", "mu", "nu", "rho", "sigma", "tau"),
+    ]
+)
+"""Names that laws give to their parameters."""
 _VARIES = 1.1  # highest over lowest of an input that a law may not ignore (assumed)
 _ALIKE = 0.005  # relative difference of two values of an input that tell nothing apart (assumed)
 _ROW = "\0row"  # of the table, counted from 1: no column that a user names is in its way
@@ -69,6 +80,10 @@ class Observations:
         Their standard deviations up to a factor, so that the squares of the inverse, by which least
         squares weighs runs, have mean 1; None where no standard deviations are given.
         """
+        if self.law.scale == "linear":
+            # In units of its own scatter, so that Huber's delta means the same for any response.
+            spread = np.full(len(self.target), float(np.std(self.target)))
+            return spread if self.std is None else np.asarray(spread * self.error)
         if self.std is None:
             return None
         # The standard deviation of the response is that of its logarithm times the response.
@@ -100,11 +115,13 @@ def observe(
 
     Only rows with status finished (where there is such a column) that are not held out count.
     clusters: the column whose equal values are not independent; ``run`` for none; ``auto`` for
-    ``trunk`` where the table has it. weights, std: see `scalelab.fitting.fit`. Raises FitError for
-    a missing column, a value that cannot be, a run id used twice, or too few runs.
+    ``trunk`` or ``curve`` where the table has one. weights, std: see `scalelab.fitting.fit`.
+    Raises FitError for a missing column, a value that cannot be, a run id used twice, or too few
+    runs.
     """
     import polars as pl
 
+    ask_about_names(law, table)
     wanted = (*law.inputs, law.response)
     missing = [name for name in wanted if name not in table.columns]
     if missing:
@@ -119,6 +136,7 @@ def observe(
     )
     table = table.with_row_index(_ROW, offset=1).with_columns(ids.alias("run"))
     kept, left_out = select(table)
+    law = _suited(law, kept)
     _check(law, kept, left_out)
     # In a canonical order, so that a shuffled table gives the same fit to the last bit.
     flat = [name for name in wanted if not kept[name].dtype.is_nested()]
@@ -130,7 +148,7 @@ def observe(
         law=law,
         names=tuple(kept["run"]),
         inputs=inputs,
-        target=np.log(kept[law.response].cast(pl.Float64).to_numpy()),
+        target=law.on_scale(kept[law.response].cast(pl.Float64).to_numpy()),
         weights=weight,
         clusters=groups,
         by=by,
@@ -145,6 +163,66 @@ def observe(
         std=said,
         ignored=_ignored(law, kept),
     )
+
+
+def ask_about_names(law: Law, table: pl.DataFrame) -> None:
+    """Refuse a formula in which a name could be a column and a parameter.
+
+    Raises FitError for a parameter that is a column of the table or nearly one, and for a column
+    of the user's own whose name usually is a parameter's; unless the user said which one it is.
+    """
+    if law.written is None or law.written.tree is None:
+        return
+    said, text = law.written.said, law.text
+    for name in law.names:
+        if name in said:
+            continue
+        if name in table.columns:
+            numbers = table[name].dtype.is_numeric()
+            cells = "" if numbers else f" Its cells are {table[name].dtype}, not numbers."
+            raise FitError(
+                f"formula {text!r}: {name} is a column of the table, and was taken for a "
+                f"parameter.{cells} Say which one is meant: --input {name} or --parameter {name} "
+                f"(in Python: inputs=[{name!r}] or parameters=[{name!r}])."
+            )
+        if (column := near(name, table.columns)) is not None:
+            raise FitError(
+                f"formula {text!r}: {name} is no column, so it is a parameter; the table has a "
+                f"column {column!r}. Write {column} if it is meant, or say --parameter {name} "
+                f"(in Python: parameters=[{name!r}])."
+            )
+    for name, column in law.written.columns.items():
+        if name in _USUAL_PARAMETERS and name not in said and run_column(column) is None:
+            raise FitError(
+                f"formula {text!r}: {name} is a column of the table and a usual name of a "
+                f"parameter. Say which one is meant: --input {name} or --parameter {name} "
+                f"(in Python: inputs=[{name!r}] or parameters=[{name!r}])."
+            )
+
+
+def _suited(law: Law, kept: pl.DataFrame) -> Law:
+    """A user's own law takes columns of its table that are zero or negative as they are.
+
+    A response of such values is fitted by differences, for it has no logarithm.
+    """
+    if law.written is None:
+        return law
+    low = {name for name in (*law.inputs, law.response) if _has_no_logarithm(kept, name)}
+    signed = tuple(name for name in law.inputs if name in low and name not in law.raw)
+    return replace(
+        law,
+        raw=(*law.raw, *signed),
+        signed=(*law.signed, *signed),
+        scale="linear" if law.response in low else law.scale,
+    )
+
+
+def _has_no_logarithm(kept: pl.DataFrame, name: str) -> bool:
+    """Whether a column that the schema does not hold to be positive has values up to zero."""
+    column = run_column(name)
+    if (column is not None and column.positive) or not kept[name].dtype.is_numeric():
+        return False
+    return bool((kept[name] <= 0).any())
 
 
 def _ignored(law: Law, kept: pl.DataFrame) -> dict[str, tuple[float, float]]:
@@ -198,9 +276,7 @@ def _weights(
         return error**-2 / (error**-2).mean(), said
     if weights is None:
         return np.ones(len(kept)), None
-    logs = np.zeros(len(kept))
-    for term in weights.replace("**", "^").split("*"):
-        logs += _log_weight(law, kept, term.strip(), weights)
+    logs = _log_weights(law, kept, weights)
     found = np.exp(logs - logs.max())
     return found / found.mean(), None
 
@@ -209,15 +285,24 @@ def _relative(std: Array) -> Array:
     return np.asarray(std / np.exp(np.log(std).mean()))
 
 
-def _log_weight(law: Law, kept: pl.DataFrame, term: str, weights: str) -> Array:
-    """Log weights of one factor: frontier(S), a column, or a power of one."""
-    if term.startswith("frontier(") and term.endswith(")"):
-        scale = _number(term[len("frontier(") : -1], weights)
-        if not scale > 0:
-            raise FitError(f"weights {weights!r}: the scale of the frontier must be positive.")
-        return -frontier_excess(_positive(kept, "flops"), _positive(kept, law.response)) / scale
-    column, _, power = term.partition("^")
-    return _number(power or "1", weights) * np.log(_positive(kept, column.strip()))
+def _log_weights(law: Law, kept: pl.DataFrame, weights: str) -> Array:
+    """Log weights by an expression of columns, (n,)."""
+    weighing = Weighing.of(weights, [name for name in kept.columns if name != _ROW])
+    values = {name: _numbers(kept, name) for name in weighing.columns.values()}
+    excess = np.zeros(len(kept))
+    if weighing.needs_frontier:
+        excess = frontier_excess(_positive(kept, "flops"), _positive(kept, law.response))
+    logs, plain = weighing.logs(values, excess)
+    bad = np.flatnonzero(~np.isfinite(logs))
+    if len(bad):
+        row = int(bad[0])
+        parts = [f"{name} {values[name][row]:g}" for name in values if name != weights]
+        shown = f" (with {', '.join(parts)})" if parts else ""
+        raise FitError(
+            f"row {kept[_ROW][row]} (run {kept['run'][row]}): {weights} is {plain[row]}{shown}; a "
+            "weight is made of positive, finite numbers."
+        )
+    return logs
 
 
 def frontier_excess(flops: Array, loss: Array) -> Array:
@@ -232,35 +317,29 @@ def frontier_excess(flops: Array, loss: Array) -> Array:
     return excess
 
 
-def _number(text: str, weights: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise FitError(
-            f"weights {weights!r}: {text!r} is not a number. Write a column (replicates), a power "
-            "of one (flops^0.5), frontier(0.05), or a product of these."
-        )
-    return value
-
-
 def _positive(kept: pl.DataFrame, column: str) -> Array:
-    import polars as pl
-
     if column not in kept.columns:
         raise FitError(
             f"there is no column {column!r} to weigh runs by; the table has "
             f"{', '.join(name for name in kept.columns if name != _ROW)}."
         )
-    values = kept[column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    values = _numbers(kept, column)
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(bad):
         raise FitError(
             f"row {kept[_ROW][int(bad[0])]} (run {kept['run'][int(bad[0])]}): {column} is "
             f"{values[bad[0]]}; a weight is made of positive, finite numbers."
         )
-    return np.asarray(values)
+    return values
+
+
+def _numbers(kept: pl.DataFrame, column: str) -> Array:
+    """A column's numbers; nan where a cell has none."""
+    import polars as pl
+
+    if kept[column].dtype.is_nested():
+        return np.full(len(kept), np.nan)
+    return kept[column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
 
 
 def select(table: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -292,7 +371,7 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             raise FitError(f"column {name} is {kept[name].dtype}; a law is fitted to numbers.")
         values = kept[name].cast(pl.Float64)
         possible = values >= 0 if name in law.raw else values > 0
-        if name in law.signed:
+        if name in law.signed or (name == law.response and law.scale == "linear"):
             possible = values.is_not_null()
         bad = kept.filter(values.is_null() | ~(values.is_finite() & possible))
         if len(bad):
@@ -303,7 +382,10 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             )
     twice = kept.filter(kept["run"].is_duplicated())
     if len(twice):
-        raise FitError(f"run {twice['run'][0]} stands in {len(twice)} rows; ids must differ.")
+        raise FitError(
+            f"run {twice['run'][0]} stands in {len(twice)} rows; ids must differ. "
+            "Name the column of several points along one run 'curve'."
+        )
     least = len(law.parameters) + 1
     if len(kept) < least:
         why = "".join(f", {count} left out as {reason}" for reason, count in left_out.items())
@@ -316,7 +398,8 @@ def _check(law: Law, kept: pl.DataFrame, left_out: Mapping[str, int]) -> None:
             f"every run has {law.response} = {kept[law.response][0]:g}; there is nothing to fit."
         )
     for name in law.inputs:
-        if name not in law.raw and kept[name].n_unique() == 1:
+        own = name not in law.raw or law.written is not None
+        if own and kept[name].n_unique() == 1:
             raise FitError(
                 f"every run has {name} = {kept[name][0]:g}; law {law.name} needs {name} to vary. "
                 "Add runs at other values, or fit a law without it."
@@ -339,8 +422,8 @@ def _clusters(kept: pl.DataFrame, clusters: str) -> tuple[str, NDArray[np.intp]]
 
     by = clusters
     if clusters == "auto":
-        usable = "trunk" in kept.columns and kept["trunk"].drop_nulls().n_unique() > 1
-        by = "trunk" if usable else "run"
+        usable = (c for c in ("trunk", "curve") if c in kept.columns)
+        by = next((c for c in usable if kept[c].drop_nulls().n_unique() > 1), "run")
     if by not in kept.columns:
         raise FitError(
             f"there is no column {by!r} to cluster by; the table has "

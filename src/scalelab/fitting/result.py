@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from scalelab.errors import Notice, SpecError
-from scalelab.fitting.diagnosis import EXTRAPOLATION, Diagnosis
+from scalelab.fitting.diagnosis import CURVE_EXTRAPOLATION, EXTRAPOLATION, Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
 from scalelab.laws import Array, Law, Parameter
@@ -19,6 +19,8 @@ from scalelab.units import finite, format_estimate
 
 RATIO = 8.0
 """How far beyond the runs fitted a back-test predicts, in compute."""
+PROGRESS = ("lr_sum", "step", "steps", "steps_min", "tokens", "examples")
+"""Columns that grow along training."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,29 @@ class Reach:
         return np.asarray(self.error * np.maximum(0.0, np.log(flops / self.flops)) / np.log(RATIO))
 
 
+@dataclass(frozen=True)
+class CurveReach:
+    """How a law of learning curves erred where it had not seen them, measured by its back-test.
+
+    progress: the input that grows along training. highest: its largest value fitted. new: standard
+    deviation of the log loss on a curve that was not fitted. growth: what an e-fold of the progress
+    beyond `highest` adds, in quadrature.
+    """
+
+    progress: str
+    highest: float
+    new: float
+    growth: float
+
+    def at(self, progress: Array) -> Array:
+        """Standard deviation at a progress, (n,).
+
+        The same inside the data: nothing in a prediction's inputs says that its curve was fitted.
+        """
+        beyond = np.maximum(0.0, np.log(progress / self.highest))
+        return np.asarray(np.hypot(self.new, self.growth * beyond))
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A law fitted to a run table.
@@ -98,8 +123,9 @@ class Fit:
     lowest, highest, levels. conventions: how the inputs were counted, as the caller said.
     diagnosis: read it first. fingerprint: SHA-256 of the fitted rows. seed: of the draws. rows: the
     runs fitted: run, the law's inputs and response. backtest: of laws, what they predicted of the
-    dearer runs from the cheaper ones. reach: the error that this showed. profile: of parameters,
-    the ends of their profile likelihood.
+    dearer runs from the cheaper ones; of a law of curves, what it predicted of curves and later
+    parts left out. reach: the error that this showed. profile: of parameters, the ends of their
+    profile likelihood.
     """
 
     law: Law
@@ -120,7 +146,7 @@ class Fit:
     seed: int
     rows: Mapping[str, list[Any]] = field(default_factory=dict)
     backtest: Mapping[str, Any] = field(default_factory=dict)
-    reach: Reach | None = None
+    reach: Reach | CurveReach | None = None
     profile: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
@@ -209,6 +235,7 @@ class Fit:
         """
         level = self.level if level is None else level
         check_level(level)
+        inputs = self.law.by_column(inputs)
         logs, shape = self.law.log_inputs(inputs)
         with np.errstate(all="ignore"):  # a law may end where it is asked
             value = self.law.log_value(self.theta[None], logs)[0]
@@ -218,10 +245,10 @@ class Fit:
             luck = np.random.default_rng([self.seed, 1]).normal(size=(len(draws), 2))
             noise = (self.draw_noise * luck).sum(axis=1, keepdims=True)
             draws = draws + self._spread(logs) * noise
-        if self.reach is not None and (flops := self.flops_at(logs)) is not None:
+        if (error := self.law_error(logs)) is not None:
             # The law's own error is one for all: it does not average out over runs.
             off = np.random.default_rng([self.seed, 2]).normal(size=(len(draws), 1))
-            draws = draws + self.reach.at(flops) * off
+            draws = draws + error * off
         ends = [0.5 - level / 2, 0.5 + level / 2]
         low, high = np.nanquantile(draws, ends, axis=0) if draws.size else np.empty((2, 0))
         factors = self._extrapolation(inputs)
@@ -232,19 +259,21 @@ class Fit:
                 "the law itself goes on so far.",
             )
             for name, factor in factors.items()
-            if factor > EXTRAPOLATION
+            if factor > self._far(name)
         )
-        value, low, high = (np.exp(part).reshape(shape) for part in (value, low, high))
+        value, low, high = (self.law.off_scale(part).reshape(shape) for part in (value, low, high))
         return Prediction(value, low, high, level, factors, notices)
 
-    def flops_at(self, logs: tuple[Array, ...]) -> Array | None:
-        """Compute at log inputs (n,), None where the law does not know it."""
+    def law_error(self, logs: tuple[Array, ...]) -> Array | None:
+        """Standard deviation that the law's own error adds at log inputs, (n,); None untested."""
         named = dict(zip(self.law.inputs, logs, strict=True))
-        if "flops" in named:
-            return np.exp(named["flops"])
-        if self.reach is None or not tells_compute(self.law):
+        if self.reach is None:
             return None
-        return np.asarray(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
+        if isinstance(self.reach, CurveReach):
+            return self.reach.at(np.exp(named[self.reach.progress]))
+        if "flops" in named:
+            return self.reach.at(np.exp(named["flops"]))
+        return self.reach.at(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
 
     def invert(self, value: float, *, level: float | None = None, **inputs: float) -> Estimate:
         """The one input not given at which the law gives `value`, with an interval.
@@ -270,6 +299,12 @@ class Fit:
             return np.ones(len(logs[0]))
         log_n = logs[self.law.inputs.index("params")]
         return self.estimator.spread(np.exp(log_n) / self.ranges["params"][1])
+
+    def _far(self, name: str) -> float:
+        """The factor beyond the range of an input from which a prediction is noted."""
+        along = isinstance(self.reach, CurveReach) and name == self.reach.progress
+        curves = self.intervals.clusters < self.runs and not tells_compute(self.law)
+        return CURVE_EXTRAPOLATION if along or (curves and name in PROGRESS) else EXTRAPOLATION
 
     def _extrapolation(self, inputs: Mapping[str, Array | float]) -> dict[str, float]:
         factors = {}
@@ -309,7 +344,7 @@ class Fit:
             },
             "derived": {name: one.to_dict() for name, one in self.derived.items()},
             "conventions": dict(self.conventions),
-            "estimator": str(self.estimator),
+            "estimator": self.estimator.text(self.law.response, self.law.scale),
             "intervals": str(self.intervals),
             "backtest": dict(self.backtest),
         }

@@ -40,7 +40,7 @@ def descend(
     if np.isinf(batch.delta):
         return minimise(batch, starts, iterations=150, tolerance=1e-8), np.ones(len(starts), int)
     near = minimise(replace(batch, delta=np.inf), starts, iterations=100, tolerance=1e-6).theta
-    scale = np.maximum(np.abs(near).mean(axis=0), 1e-12)
+    scale = np.maximum(np.abs(near).mean(axis=0), 1e-300)
     _, first, counts = np.unique(
         np.round(near / scale, 4), axis=0, return_index=True, return_counts=True
     )
@@ -118,7 +118,7 @@ def _step(
         held |= fixed
     diagonal = np.einsum("kii->ki", here.majorant)
     matrix = here.curvature + damping[:, None, None] * here.majorant
-    tiny = 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300
+    tiny = 1e-14 * diagonal + 1e-300  # each in its own unit: a rate per token is 1e-10
     matrix[:, np.arange(p), np.arange(p)] += damping[:, None] * diagonal + tiny
     free = ~held
     matrix *= free[:, :, None] & free[:, None, :]

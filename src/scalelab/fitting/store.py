@@ -13,11 +13,11 @@ from scalelab.errors import Notice, RecordError, SpecError
 from scalelab.fitting.diagnosis import Diagnosis
 from scalelab.fitting.estimator import Estimator
 from scalelab.fitting.intervals import Intervals
-from scalelab.fitting.result import Fit, Reach
+from scalelab.fitting.result import CurveReach, Fit, Reach
 from scalelab.laws import LAWS, Law, Parameter, column_of, custom_law, get_law
 from scalelab.units import finite
 
-FORMAT = "scalelab.fit/2"
+FORMAT = "scalelab.fit/3"
 
 
 def save(fit: Fit, path: Path) -> Path:
@@ -26,6 +26,9 @@ def save(fit: Fit, path: Path) -> Path:
         "column": column_of(fit.law),
         "text": fit.law.text,
         "response": fit.law.response,
+        "raw": list(fit.law.raw),
+        "signed": list(fit.law.signed),
+        "scale": fit.law.scale,
         "restrictions": _restrictions(fit.law),
         "parameters": [_parameter(parameter) for parameter in fit.law.parameters],
         "inputs": list(fit.law.inputs),
@@ -141,7 +144,9 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
     )
 
 
-def _reach(row: dict[str, Any]) -> Reach:
+def _reach(row: dict[str, Any]) -> Reach | CurveReach:
+    if "progress" in row:
+        return CurveReach(**row)
     return Reach(**{name: np.nan if value is None else value for name, value in row.items()})
 
 
@@ -161,6 +166,9 @@ def _law(name: str, state: dict[str, Any]) -> Law:
             inputs=state["inputs"],
             name=name,
             response=state["response"],
+        )
+        law = replace(
+            law, raw=tuple(state["raw"]), signed=tuple(state["signed"]), scale=state["scale"]
         )
     elif name not in LAWS:
         raise RecordError(f"law {name!r} is not in the registry; pass it: Fit.load(path, law=...).")
@@ -186,13 +194,23 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "log": parameter.log,
         "prior": parameter.prior and list(parameter.prior),
         "open": parameter.open,
+        "bends": parameter.bends,
     }
 
 
 def _read_parameter(row: dict[str, Any]) -> Parameter:
     low, high = _ends(row["low"], row["high"])
     prior = row["prior"] and (row["prior"][0], row["prior"][1])
-    return Parameter(row["name"], row["meaning"], low, high, row["log"], prior, row["open"])
+    return Parameter(
+        row["name"],
+        row["meaning"],
+        low,
+        high,
+        row["log"],
+        prior,
+        row["open"],
+        bends=row["bends"],
+    )
 
 
 def _ends(low: float | None, high: float | None) -> tuple[float, float]:

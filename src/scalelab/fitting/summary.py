@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from html import escape
+from math import exp, log
 from typing import TYPE_CHECKING
 
-from scalelab.fitting.result import RATIO
+import numpy as np
+
+from scalelab.fitting.judge import severe_codes
+from scalelab.fitting.result import RATIO, CurveReach, Reach
 from scalelab.units import format_number
 from scalelab.version import __version__
 
 if TYPE_CHECKING:
+    from scalelab.errors import Notice
     from scalelab.fitting.result import Fit
 
 _WIDTH = 88
@@ -24,20 +29,14 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
         for name, (low, high, levels) in fit.ranges.items()
     ]
     facts += [(f"{name} counted", rule) for name, rule in fit.conventions.items()]
-    between, within = fit.noise
     falls = fit.estimator.falls
     facts += [
-        ("estimator", str(fit.estimator)),
+        ("estimator", fit.estimator.text(fit.law.response, fit.law.scale)),
         ("intervals", f"{fit.level:.0%}, {fit.intervals}"),
         ("objective", f"{fit.objective:.6g}"),
         (
             "noise (sd)",
-            (
-                f"{between:.2%} of loss shared by a {fit.intervals.by}, {within:.2%} of each run"
-                if between
-                else f"{within:.2%} of loss"
-            )
-            + (f", at the largest size; falls as N^-{falls:g}" if falls else ""),
+            _noise(fit) + (f", at the largest size; falls as N^-{falls:g}" if falls else ""),
         ),
         *_backtest(fit),
         ("starts", f"{fit.diagnosis.starts_agreeing} of {fit.diagnosis.starts} agree"),
@@ -47,8 +46,25 @@ def _facts(fit: Fit) -> list[tuple[str, str]]:
     return facts
 
 
+def _noise(fit: Fit) -> str:
+    between, within = (_share(fit, part) for part in fit.noise)
+    response = fit.law.response
+    if not fit.noise[0]:
+        return f"{within} of {response}"
+    return f"{between} of {response} shared by a {fit.intervals.by}, {within} of each run"
+
+
+def _share(fit: Fit, sd: float) -> str:
+    """A standard deviation as a share of the response, as a factor, or in the response's units."""
+    if fit.law.scale == "linear":
+        return f"{sd:.3g}"
+    return f"{sd:.2%}" if sd < log(2) else f"a factor of {exp(sd):.3g}"
+
+
 def _backtest(fit: Fit) -> list[tuple[str, str]]:
     """What the law said of dearer runs from cheaper ones, where that was tried."""
+    if "curves" in fit.backtest:
+        return _curve_backtest(fit)
     laws = fit.backtest.get("laws", {})
     by = fit.estimator.weighting
     name = fit.law.name + (f" weighted by {by}" if by else "")
@@ -62,9 +78,43 @@ def _backtest(fit: Fit) -> list[tuple[str, str]]:
     if len(laws) > 1:
         text += f"; best near the frontier of {len(laws)} laws and weightings"
     found = [("back-test", text)]
-    if fit.reach is not None:
-        added = f"{fit.reach.error:.2%} of loss at {RATIO:g} times the compute fitted"
+    if isinstance(fit.reach, Reach):
+        share = f"{_share(fit, fit.reach.error)} of {fit.law.response}"
+        added = f"{share} at {RATIO:g} times the compute fitted"
         found.append(("beyond", f"intervals add {added}"))
+    return found
+
+
+def _curve_backtest(fit: Fit) -> list[tuple[str, str]]:
+    """What the law said of curves, and of later parts, that it had not seen."""
+    told = fit.backtest["curves"]
+    left, name = told["left_out"], told["progress"]
+    found = []
+    if left["points"]:
+        found.append(
+            (
+                "back-test",
+                f"{left['mean_abs_rel_error']:.2%} mean error on each of {left['curves']} curves "
+                f"left out, {left['last_point']:.2%} at its last point",
+            )
+        )
+    found += [
+        (
+            "" if found or i else "back-test",
+            f"{part['mean_abs_rel_error']:.2%} mean error on {part['points']} points up to "
+            f"{part['ratio']:g} times the {name} fitted",
+        )
+        for i, part in enumerate(told["later"])
+    ]
+    if isinstance(fit.reach, CurveReach):
+        beyond = fit.reach.at(2 * np.array([fit.reach.highest]))[0]
+        found.append(
+            (
+                "unseen",
+                f"intervals add {fit.reach.new:.2%} of loss for a curve, {beyond:.2%} at twice "
+                f"the {name} fitted",
+            )
+        )
     return found
 
 
@@ -78,9 +128,18 @@ def _estimates(fit: Fit) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def _warnings(fit: Fit) -> tuple[list[Notice], list[Notice]]:
+    """The notices that stand before the values, the gravest first, and the others."""
+    every = fit.diagnosis.warnings
+    severe = [notice for code in severe_codes(fit.law) for notice in every if notice.code == code]
+    return severe, [notice for notice in every if notice not in severe]
+
+
 def text(fit: Fit) -> str:
     """The summary for a terminal."""
+    severe, others = _warnings(fit)
     lines = ["=" * _WIDTH]
+    lines += [f"! {notice}" for notice in severe]
     lines += [f"{name:<16} {value}" for name, value in _facts(fit)]
     lines.append("-" * _WIDTH)
     head = ("parameter", f"value [{fit.level:.0%} interval]", "std. error", "meaning")
@@ -89,9 +148,9 @@ def text(fit: Fit) -> str:
     lines += [
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows
     ]
-    if fit.diagnosis.warnings:
+    if others:
         lines.append("-" * _WIDTH)
-        lines += [f"! {notice}" for notice in fit.diagnosis.warnings]
+        lines += [f"! {notice}" for notice in others]
     lines.append("=" * _WIDTH)
     return "\n".join(lines)
 
@@ -108,12 +167,15 @@ def html(fit: Fit) -> str:
     )
     head = ("parameter", f"value [{fit.level:.0%} interval]", "std. error", "meaning")
     titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    notices = "".join(
-        f"<li><b>{escape(notice.code)}</b>: {escape(notice.message)}</li>"
-        for notice in fit.diagnosis.warnings
-    )
-    warnings = f"<ul>{notices}</ul>" if notices else ""
+    severe, others = (_list(notices) for notices in _warnings(fit))
     return (
-        f"<div class='scalelab-fit'><table>{facts}</table>"
-        f"<table><tr>{titles}</tr>{rows}</table>{warnings}</div>"
+        f"<div class='scalelab-fit'>{severe}<table>{facts}</table>"
+        f"<table><tr>{titles}</tr>{rows}</table>{others}</div>"
     )
+
+
+def _list(notices: list[Notice]) -> str:
+    items = "".join(
+        f"<li><b>{escape(notice.code)}</b>: {escape(notice.message)}</li>" for notice in notices
+    )
+    return f"<ul>{items}</ul>" if items else ""

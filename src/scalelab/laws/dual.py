@@ -69,6 +69,29 @@ class Dual(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
 
+def sums_of_rows(values: Dual | Array, rows: NDArray[np.intp], n: int) -> Dual | Array:
+    """Sums (k, n) of values (k, g), the j-th of which belongs to row rows[j]; rows ascend.
+
+    What lists of several lengths add up to, without a place for what the shorter ones lack.
+    """
+    if isinstance(values, Dual):
+        whole = values.value.shape
+        parts = {
+            number: _sums_of_rows(np.broadcast_to(part, whole), rows, n)
+            for number, part in values.parts.items()
+        }
+        return Dual(_sums_of_rows(values.value, rows, n), parts)
+    return _sums_of_rows(values, rows, n)
+
+
+def _sums_of_rows(values: Array, rows: NDArray[np.intp], n: int) -> Array:
+    found = np.zeros((*values.shape[:-1], n))
+    if len(rows):
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        found[..., rows[first]] = np.add.reduceat(values, first, axis=-1)
+    return found
+
+
 def variables(theta: Array, trailing: int = 1) -> list[Dual]:
     """The columns of theta (k, p) as Duals of shape (k, 1, ...) that each depend on themselves."""
     k = len(theta)

@@ -7,17 +7,19 @@ parameter vectors, which is what makes a thousand bootstrap refits one array pro
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product, zip_longest
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalelab.errors import SpecError
+from scalelab.expressions import SYMBOLS
 from scalelab.laws.dual import Array, jacobian, variables
 
 Formula = Callable[[SimpleNamespace, SimpleNamespace], Any]
@@ -37,7 +39,8 @@ class Parameter:
     logarithm in a weak log-normal prior, used only by the estimator for few trunks. open: the
     high bound is where the search ends, not where the law does, so an interval that reaches it
     has no end. grid: values to start from, for a parameter that the law is not linear in; a
-    function of the inputs x where they depend on the data.
+    function of the inputs x where they depend on the data. bends: the parameter is an exponent, as
+    far as the formula of a user shows it.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Parameter:
     prior: tuple[float, float] | None = None
     open: bool = False
     grid: tuple[float, ...] | Callable[[SimpleNamespace], Sequence[float]] = ()
+    bends: bool = False
 
     @property
     def end(self) -> float:
@@ -58,7 +62,7 @@ class Parameter:
     def exponent(self) -> bool:
         """Whether it is a number without a unit that bends the law, and no scale or floor."""
         searched = bool(self.grid) and not callable(self.grid)
-        return not self.log and (self.prior is not None or searched)
+        return not self.log and (self.bends or self.prior is not None or searched)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,19 @@ class Restrictions:
 
 
 @dataclass(frozen=True)
+class Written:
+    """A formula as a user wrote it.
+
+    tree: its syntax tree, None for a Python function. columns: name in the formula -> column.
+    said: names of which the user said whether they are inputs or parameters.
+    """
+
+    tree: ast.expr | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    said: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Law:
     """A scaling law. Adding one is one file, and one line in `registry`.
 
@@ -111,6 +128,10 @@ class Law:
     anything. response: the column that the law describes. raw: inputs taken as they are, not by
     their logarithm: they may be zero, or lists. signed: those of `raw` that may be below zero.
     restrictions: what `restrict` held.
+
+    Of a user's own law, further: written, the formula as it was given; value, the formula of the
+    response itself; scale, ``linear`` where the response may be zero or negative, so that residuals
+    are differences and not logarithms of ratios.
     """
 
     name: str
@@ -128,6 +149,9 @@ class Law:
     signed: tuple[str, ...] = ()
     restrictions: Restrictions = field(default_factory=Restrictions)
     text: str = ""
+    written: Written | None = None
+    value: Formula | None = None
+    scale: Literal["log", "linear"] = "log"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -168,17 +192,44 @@ class Law:
         """Log response (k, n) and its derivatives (k, p, n) at theta (k, p).
 
         inputs: one array for each of `inputs`, (n,) logarithms, or as it is where it is in `raw`.
+        On a linear scale it is the response itself.
         """
         p = SimpleNamespace(**dict(zip(self._fields, variables(theta), strict=True)))
-        result = self.log_response(p, self.namespace(inputs))
+        result = self._scaled_formula(p, self.namespace(inputs))
+        return jacobian(result, theta.shape[1], len(inputs[0]))
+
+    def value_formula(self, theta: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+        """As `formula`, of the response itself; only of a user's own law."""
+        assert self.value is not None
+        p = SimpleNamespace(**dict(zip(self._fields, variables(theta), strict=True)))
+        result = self.value(p, self.namespace(inputs))
         return jacobian(result, theta.shape[1], len(inputs[0]))
 
     def log_value(self, theta: Array, inputs: tuple[Array, ...]) -> Array:
-        """Log response (k, n) alone: a third of the work."""
+        """Log response (k, n) alone, or the response on a linear scale: a third of the work."""
         columns = np.ascontiguousarray(theta.T)[:, :, None]
         p = SimpleNamespace(**dict(zip(self._fields, columns, strict=True)))
-        result = self.log_response(p, self.namespace(inputs))
+        result = self._scaled_formula(p, self.namespace(inputs))
         return np.broadcast_to(np.asarray(result), (len(theta), len(inputs[0])))
+
+    @property
+    def _scaled_formula(self) -> Formula:
+        if self.scale == "log":
+            return self.log_response
+        assert self.value is not None
+        return self.value
+
+    def over_values(self) -> Law:
+        """A user's own law whose coordinates are the parameters' values."""
+        return replace(self, parameters=tuple(replace(p, log=False) for p in self.parameters))
+
+    def on_scale(self, response: Array) -> Array:
+        """The response as a fit sees it: its logarithm, or itself on a linear scale."""
+        return np.log(response) if self.scale == "log" else np.asarray(response, dtype=float)
+
+    def off_scale(self, value: Array) -> Array:
+        """The inverse of `on_scale`."""
+        return np.exp(value) if self.scale == "log" else np.asarray(value, dtype=float)
 
     def namespace(self, inputs: tuple[Array, ...]) -> SimpleNamespace:
         """Inputs by the names that the formula knows them by."""
@@ -202,7 +253,7 @@ class Law:
             self._check(parameter, parameters[parameter.name])
         logs, shape = self.log_inputs(inputs)
         theta = self.coordinates(np.array([parameters[name] for name in self.names]))
-        return np.asarray(np.exp(self.log_value(theta[None], logs)[0]).reshape(shape))
+        return self.off_scale(self.log_value(theta[None], logs)[0]).reshape(shape)
 
     def _check(self, parameter: Parameter, value: float) -> None:
         # A floor or a scale may be 0; an exponent may not.
@@ -217,8 +268,10 @@ class Law:
     ) -> tuple[tuple[Array, ...], tuple[int, ...]]:
         """Inputs as `formula` takes them, flat and broadcast to each other; their common shape.
 
-        Of an input in `raw` also a list for each run, (n, m), or n lists of several lengths.
+        Of an input in `raw` also a list for each run, (n, m), or n lists of several lengths. A
+        symbol, such as N, stands for its column.
         """
+        inputs = self.by_column(inputs)
         if set(inputs) != set(self.inputs):
             raise SpecError(
                 f"law {self.name} takes {' and '.join(self.inputs)}; given were "
@@ -246,6 +299,15 @@ class Law:
             shapes = ", ".join(f"{n} {a.shape}" for n, a in zip(self.inputs, arrays, strict=True))
             raise SpecError(f"shapes do not go together: {shapes}. Give equal shapes.") from None
         return tuple(self._scaled([part.ravel() for part in together])), together[0].shape
+
+    def by_column(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs by column, where a symbol such as N may stand for one."""
+        return {
+            SYMBOLS[name]
+            if name not in self.inputs and SYMBOLS.get(name) in self.inputs
+            else name: values
+            for name, values in inputs.items()
+        }
 
     def _scaled(self, arrays: Sequence[Array]) -> list[Array]:
         return [
@@ -298,13 +360,17 @@ class Law:
             fields[name]: float(np.log(value)) if by_name[name].log else float(value)
             for name, value in held.fixed.items()
         }
-        ties = {fields[name]: fields[other] for name, other in held.tied.items()}
 
-        def log_response(p: SimpleNamespace, x: SimpleNamespace) -> Any:
-            whole = SimpleNamespace(**vars(p), **constants)
-            for name, other in ties.items():
-                setattr(whole, name, getattr(p, other))
-            return self.log_response(whole, x)
+        def completed_by(formula: Formula) -> Formula:
+            def whole(p: SimpleNamespace, x: SimpleNamespace) -> Any:
+                every = SimpleNamespace(**vars(p), **constants)
+                for name, other in held.tied.items():
+                    # The search decides later whether a parameter of a formula is a logarithm.
+                    log = "log_" if hasattr(p, f"log_{other}") else ""
+                    setattr(every, log + name, getattr(p, log + other))
+                return formula(every, x)
+
+            return whole
 
         positions = [j for j, p in enumerate(self.parameters) if p.name not in gone]
         whole_starts = self.starts
@@ -313,7 +379,7 @@ class Law:
             assert whole_starts is not None
             return whole_starts(x, target)[:, positions]
 
-        def completed(derived: Derived) -> Derived:
+        def derived_of_all(derived: Derived) -> Derived:
             def formula(values: Mapping[str, Array]) -> Array:
                 every = dict(values)
                 one = np.ones_like(next(iter(values.values())))
@@ -327,10 +393,11 @@ class Law:
             self,
             equation=f"{self.equation}, {held}",
             parameters=kept,
-            log_response=log_response,
+            log_response=completed_by(self.log_response),
+            value=None if self.value is None else completed_by(self.value),
             linear=tuple(name for name in self.linear if name not in gone),
             starts=None if whole_starts is None else starts,
-            derived=tuple(completed(derived) for derived in self.derived),
+            derived=tuple(derived_of_all(derived) for derived in self.derived),
             presets=(),
             restrictions=held,
         )

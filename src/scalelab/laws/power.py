@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scalelab.expressions import SYMBOLS
 from scalelab.laws.law import Law, Parameter, Preset
 from scalelab.units import FLOP_PER_PF_DAY
 
@@ -18,15 +19,11 @@ _SCALE = Parameter("A", "scale of the part that falls", 0.0, np.inf, log=True)
 _EXPONENT = Parameter("alpha", "exponent", 0.005, 3.0, prior=_PRIOR, open=True, grid=GRID)
 _FLOOR = Parameter("E", "loss that is left at infinity, nats per token", 0.0, np.inf)
 _SYMBOLS = {
-    "params": "N",
-    "tokens": "D",
-    "flops": "C",
-    "steps": "S",
+    **{column: letter for letter, column in SYMBOLS.items()},
     "steps_min": "S_min",
     "flops_min": "C_min",
     "position": "T",
     "examples": "n",
-    "unique_tokens": "U",
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from scalelab.errors import SpecError
+from scalelab.expressions import SYMBOLS
 from scalelab.laws.chinchilla import CHINCHILLA, CHINCHILLA_TIED
 from scalelab.laws.coupled import COUPLED
 from scalelab.laws.hyperparameters import CRITICAL_BATCH, OPTIMAL_BATCH, OPTIMAL_LR
@@ -57,13 +58,15 @@ def get_law(name: str, column: str | None = None) -> Law:
     """The law of that name.
 
     column: for a law in one variable, the column of the run table that it is over (``params``,
-    ``tokens``, ``flops``, ``position``, ...); for a law of transfer, the loss that it describes.
-    Raises SpecError for an unknown name, or for a column given to a law that takes none.
+    ``tokens``, ``flops``, ``position``, ..., or a symbol such as ``C``); for a
+    law of transfer, the loss that it describes. Raises SpecError for an unknown name, or for a
+    column given to a law that takes none.
     """
     if name not in LAWS:
         raise SpecError(f"there is no law {name!r}; known are {', '.join(LAWS)}.")
     if column is None:
         return LAWS[name]
+    column = SYMBOLS.get(column, column)
     if name not in _BY_COLUMN:
         raise SpecError(
             f"law {name} is over {' and '.join(LAWS[name].inputs)}; a column can be chosen only "

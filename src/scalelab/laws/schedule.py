@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scalelab.laws.dual import sums_of_rows
 from scalelab.laws.law import Law, Parameter
 from scalelab.laws.power import GRID
 
@@ -46,18 +47,18 @@ m_i = lambda m_(i-1) + (lr_(i-1) - lr_i); see `fitting.schedules`.
 
 
 def _multi_power(p: SimpleNamespace, x: SimpleNamespace) -> Any:
-    gained = x.lr_drops  # (n, m), padded by drops of zero
-    after = x.lr_sum_after
-    level = np.where(gained == 0, 1.0, x.lr_levels)
-    spent = np.exp(_wide(p.log_C)) * after * np.exp(-_wide(p.gamma) * np.log(level))
-    share = 1.0 - np.exp(-_wide(p.beta) * np.log1p(spent))
-    fallen = (gained * share).sum(axis=-1)
+    # Lists, (n, m), are padded by drops of zero. The others, (g,), with the row of each, take most
+    # of a fit's time; a curve at constant rate has none.
+    n = len(x.log_lr_sum)
+    lists = (x.lr_drops, x.lr_levels, x.lr_sum_after)
+    drops, levels, after = (values.reshape(n, -1) for values in lists)
+    rows, places = np.nonzero(drops)
+    gained, level = drops[rows, places], levels[rows, places]
+    with np.errstate(divide="ignore"):  # a rate that fell to nothing just now
+        log_spent = np.log(after[rows, places]) - p.gamma * np.log(level) + p.log_C
+    left = gained * np.exp(-p.beta * np.log1p(np.exp(log_spent)))
+    fallen = drops.sum(axis=-1) - sums_of_rows(left, rows, n)
     return np.log(p.L_0 + np.exp(p.log_A - p.alpha * x.log_lr_sum) - p.B * fallen)
-
-
-def _wide(parameter: Any) -> Any:
-    """(k, 1) -> (k, 1, 1), to go with lists."""
-    return parameter[..., None]
 
 
 MULTI_POWER = Law(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,14 +23,17 @@ def chart(fit: Fit, *, width: int = 420, height: int = 280) -> Any:
     flat = [name for name in fit.law.inputs if name in fit.ranges]
     x, by = flat[0], flat[1] if len(flat) > 1 else None
     rows = _rows(fit, flat)
-    axis = base.log_axis(x, x, [row[x] for row in rows])
-    losses = [row["value"] for row in rows]
-    y = alt.Y("value:Q", title=fit.law.response, scale=_scale(losses))
+    axis = _axis(x, [row[x] for row in rows])
+    responses = [row["value"] for row in rows]
+    scale = _scale(responses)
+    y = alt.Y("value:Q", title=fit.law.response, scale=scale)
     color = (
         alt.Color(
             f"{by}:Q",
             title=by,
-            scale=alt.Scale(type="log", scheme="viridis"),
+            scale=alt.Scale(
+                type="log" if _positive(row[by] for row in rows) else "linear", scheme="viridis"
+            ),
             legend=alt.Legend(
                 values=_marks([row[by] for row in rows]),
                 format=".2~s",
@@ -49,9 +53,14 @@ def chart(fit: Fit, *, width: int = 420, height: int = 280) -> Any:
         if by:
             shown = shown.encode(detail=f"{by}:Q")
         band = shown.mark_area(opacity=0.15, clip=True)
-        band = band.encode(y=alt.Y("low:Q", scale=_scale(losses)), y2="high:Q")
+        band = band.encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
         layers = [band, shown.mark_line(strokeWidth=1.5, clip=True).encode(y=y), *layers]
-    left = alt.Y("residual:Q", title="measured / fitted - 1", axis=alt.Axis(format="+.1%"))
+    ratio = fit.law.scale == "log"
+    left = alt.Y(
+        "residual:Q",
+        title="measured / fitted - 1" if ratio else "measured - fitted",
+        axis=alt.Axis(format="+.1%" if ratio else "+.3g"),
+    )
     rule = alt.Chart(base.data([{"residual": 0.0}])).mark_rule(opacity=0.5).encode(y="residual:Q")
     over = points.encode(x=axis, y=left, color=color, tooltip=tooltips)
     panels = [
@@ -68,7 +77,8 @@ def _rows(fit: Fit, flat: list[str]) -> base.Rows:
         for name, values in zip(fit.law.inputs, columns, strict=True)
     )
     value = np.array(fit.rows[fit.law.response], dtype=float)
-    residual = value / np.exp(fit.law.log_value(fit.theta[None], logs)[0]) - 1
+    fitted = fit.law.off_scale(fit.law.log_value(fit.theta[None], logs)[0])
+    residual = value / fitted - 1 if fit.law.scale == "log" else value - fitted
     return [
         {
             "run": str(fit.rows["run"][i]),
@@ -82,7 +92,25 @@ def _rows(fit: Fit, flat: list[str]) -> base.Rows:
 
 def _marks(values: list[float]) -> list[float]:
     """A few values from the lowest to the highest, for a legend."""
-    return [float(v) for v in np.geomspace(min(values), max(values), _MOST_LEVELS)]
+    return _spaced(values, _MOST_LEVELS)
+
+
+def _spaced(values: list[float], count: int) -> list[float]:
+    """Values from the lowest to the highest, evenly in the logarithm where there is one."""
+    space = np.geomspace if _positive(values) else np.linspace
+    return [float(v) for v in space(min(values), max(values), count)]
+
+
+def _positive(values: Iterable[float]) -> bool:
+    return all(value > 0 for value in values)
+
+
+def _axis(name: str, values: list[float]) -> Any:
+    import altair as alt
+
+    if _positive(values):
+        return base.log_axis(name, name, values)
+    return alt.X(f"{name}:Q", title=name, scale=alt.Scale(zero=False))
 
 
 def _padded(column: list[Any]) -> list[Any]:
@@ -93,12 +121,12 @@ def _padded(column: list[Any]) -> list[Any]:
 
 
 def _lines(fit: Fit, rows: base.Rows, x: str, by: str | None) -> base.Rows:
-    grid = np.geomspace(min(row[x] for row in rows), max(row[x] for row in rows), _SAMPLES)
+    grid = np.array(_spaced([row[x] for row in rows], _SAMPLES))
     levels: list[float | None] = [None]
     if by is not None:
         distinct = sorted({row[by] for row in rows})
         few = len(distinct) <= _MOST_LEVELS
-        levels = list(distinct if few else np.geomspace(distinct[0], distinct[-1], _MOST_LEVELS))
+        levels = list(distinct if few else _spaced(distinct, _MOST_LEVELS))
     found = []
     for level in levels:
         asked: dict[str, Any] = {x: grid}
@@ -115,6 +143,8 @@ def _lines(fit: Fit, rows: base.Rows, x: str, by: str | None) -> base.Rows:
 def _scale(values: list[float]) -> Any:
     import altair as alt
 
+    if not _positive(values):
+        return alt.Scale(zero=False)
     room = 0.05 * (np.log(max(values)) - np.log(min(values))) + 1e-6
     ends = [float(min(values) * np.exp(-room)), float(max(values) * np.exp(room))]
     return alt.Scale(type="log", domain=ends, nice=False)

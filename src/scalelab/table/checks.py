@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from scalelab.errors import TableError
+from scalelab.expressions import Expression
 from scalelab.table.cells import numbers
-from scalelab.table.expressions import Expression, option
+from scalelab.table.expressions import inner, option
 from scalelab.table.missing import is_of_loss
 from scalelab.table.own import Own, read_own
 from scalelab.table.raw import FILE, ROW, place
@@ -65,7 +66,7 @@ class Typed:
     """
 
     frame: pl.DataFrame
-    faults: Mapping[str, Fault]
+    faults: Mapping[str, Sequence[Fault]]
     own: Mapping[str, Own]
     titles: Mapping[str, str]
 
@@ -74,20 +75,21 @@ def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool 
     """Every column as values. commas: whether the table's decimal marks are commas."""
     import polars as pl
 
-    series, faults = [], {}
+    series: list[pl.Series] = []
+    faults: dict[str, list[Fault]] = {}
     for name, source in mapping.items():
         column = run_column(name)
         if column is None:  # match_columns lets no such name through
             raise TableError(f"{name!r} is not a column of the run table.")
-        if raw[source.column].dtype.is_nested():
+        if source.is_name and raw[source.names[0]].dtype.is_nested():
             raise TableError(
-                f"column {source.column!r} holds lists; one value a run is expected for {name}."
+                f"column {source.text!r} holds lists; one value a run is expected for {name}."
             )
-        cells, bad, expected = _cast(raw, source, column, commas=commas)
+        cast = _cast if source.is_name else _computed
+        cells, bad = cast(raw, source, column, commas=commas)
         series.append(cells.alias(name))
-        if bad.any():
-            faults[name] = Fault(source.column, bad, raw[source.column], expected)
-    used = {source.text for source in mapping.values()}
+        faults[name] = [fault for fault in bad if fault.mask.any()]
+    used = {source.text for source in mapping.values() if source.is_name}
     own: dict[str, Own] = {}
     titles: dict[str, str] = {}
     for title in raw.columns:
@@ -107,48 +109,99 @@ def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool 
 
 def _cast(
     raw: pl.DataFrame, source: Expression, column: Column, *, commas: bool
-) -> tuple[pl.Series, pl.Series, str]:
+) -> tuple[pl.Series, list[Fault]]:
+    """The cells of one column."""
     import polars as pl
 
-    cells = raw[source.column]
-    if column.name == "status":
+    (title,) = source.names
+    cells = raw[title]
+    if column.dtype == "str":
+        if column.name != "status":
+            return cells.cast(pl.String), []
         words = {word: status for status, group in _STATUS_WORDS.items() for word in group}
         text = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
         done = text.replace_strict(words, default=None, return_dtype=pl.String)
-        return done, text.is_not_null() & done.is_null(), f"expected one of {', '.join(STATUSES)}"
-    if column.dtype == "str":
-        return cells.cast(pl.String), cells.is_null() & False, ""
+        bad = text.is_not_null() & done.is_null()
+        return done, [Fault(title, bad, cells, f"expected one of {', '.join(STATUSES)}")]
     if column.dtype == "bool":
         text = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
         table = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         flags = text.replace_strict(table, default=None, return_dtype=pl.Boolean)
-        return flags, text.is_not_null() & flags.is_null(), "expected true or false"
-    scaled = source.value is not None
-    found, bad = numbers(cells, column, commas=commas, plain=scaled)
-    expected = "expected a number" + (" such as 124M or 2e9" if column.count and not scaled else "")
-    if scaled and column.count:
-        expected += ", its unit being told already"
-    if source.value is not None:
-        found = source.value(lambda name: numbers(raw[name], column, commas=commas, plain=True)[0])
-    if column.dtype == "int":
-        whole = found.round().cast(pl.Int64, strict=False)
-        bad = bad | (whole.cast(pl.Float64) != found).fill_null(False)
-        return whole, bad, "expected a whole number"
-    return found, bad, expected
+        bad = text.is_not_null() & flags.is_null()
+        return flags, [Fault(title, bad, cells, "expected true or false")]
+    found, bad = numbers(cells, column, commas=commas)
+    expected = "expected a number" + (" such as 124M or 2e9" if column.count else "")
+    whole, fraction = _whole(found, column)
+    expected = "expected a whole number" if column.dtype == "int" else expected
+    return whole, [Fault(title, bad | fraction, cells, expected)]
+
+
+def _computed(
+    raw: pl.DataFrame, source: Expression, column: Column, *, commas: bool
+) -> tuple[pl.Series, list[Fault]]:
+    """The value of an expression at each row; a cell that is no number is a fault of its column."""
+    import polars as pl
+
+    scaled = bool(source.constants)  # a number in it may be that of the cells' unit
+    expected = "expected a number" + (", its unit being told already" if scaled else "")
+    scope, faults = {}, []
+    for title in source.names:
+        scope[title], bad = numbers(raw[title], column, commas=commas, plain=scaled)
+        faults.append(Fault(title, bad, raw[title], expected))
+    value = source.evaluate(scope)
+    if not source.names:
+        value = pl.Series([float(value)] * raw.height, dtype=pl.Float64)
+    whole, fraction = _whole(value, column)
+    return whole, [*faults, Fault(source.text, fraction, value, "expected a whole number")]
+
+
+def _whole(found: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:
+    """Numbers as integers where the column has such, and which of them are none."""
+    import polars as pl
+
+    if column.dtype != "int":
+        return found, found.is_null() & False
+    whole = found.round().cast(pl.Int64, strict=False)
+    return whole, (whole.cast(pl.Float64) != found).fill_null(False)
+
+
+def traced(
+    faults: list[Fault], mapping: Mapping[str, Expression], raw: pl.DataFrame
+) -> list[Fault]:
+    """Faults of expressions as those of the cells in them that are empty or not finite."""
+    computed = {one.text: (name, one) for name, one in mapping.items() if not one.is_name}
+    found = []
+    for fault in faults:
+        name, source = computed.get(fault.column, ("", None))
+        column = run_column(name)
+        if source is None or column is None:
+            found.append(fault)
+            continue
+        for title in source.names:
+            values, _ = numbers(raw[title], column)
+            here = fault.mask & ~values.is_finite().fill_null(value=False)
+            found.append(replace(fault, column=title, mask=here, seen=raw[title]))
+            fault = replace(fault, mask=fault.mask & ~here)
+        found.append(fault)
+    return found
 
 
 def unread(
-    faults: Mapping[str, Fault], rows: int, needed: Collection[str] | None = None
+    faults: Mapping[str, Sequence[Fault]],
+    rows: int,
+    needed: Collection[str] | None = None,
+    chosen: Collection[str] = (),
 ) -> list[str]:
     """Columns that no law needs and whose cells are mostly no numbers: better left as they came.
 
-    needed: None where that is what every law of N, D and C needs.
+    needed: None where that is what every law of N, D and C needs. chosen: what the user named.
     """
-    kept = (*REQUIRED, "unique_tokens") if needed is None else needed
+    kept = (*chosen, *((*REQUIRED, "unique_tokens") if needed is None else needed))
     return [
         name
-        for name, fault in faults.items()
-        if name not in (*kept, "run", "status") and int(fault.mask.sum()) > COLUMN_SHARE * rows
+        for name, found in faults.items()
+        if name not in (*kept, "run", "status")
+        and any(int(fault.mask.sum()) > COLUMN_SHARE * rows for fault in found)
     ]
 
 
@@ -229,7 +282,7 @@ def _implausible(
         plausible = (params >= _LEAST_PARAMS) & (tokens >= _LEAST_TOKENS)
         reason = "tokens per parameter out of the possible. Are N and D in the same unit, 1?"
         few = float(ratio.drop_nans().quantile(0.5) or 0.0) < 1
-        mend = f"{mapping['tokens']}*1e{6 if few else -6}"
+        mend = f"{inner(mapping['tokens'])}*1e{6 if few else -6}"
         if plausible.fill_null(value=True).all():  # else one of the two is at fault by itself
             yield fault("tokens", (ratio < low) | (ratio > high), reason, mend)
         if flops is not None:
@@ -237,7 +290,7 @@ def _implausible(
             low, high = _FLOPS_PER_PARAM_TOKEN
             odd = plausible & (flops >= _LEAST_FLOPS) & ((ratio < low) | (ratio > high))
             reason = "C is about 6 N D, far from this. In which unit is it?"
-            yield fault("flops", odd, reason, f"{mapping['flops']}*FACTOR")
+            yield fault("flops", odd, reason, f"{inner(mapping['flops'])}*FACTOR")
     loss = known.get("loss")
     if loss is not None and is_of_loss(mapping["loss"]):
         high_loss = (loss > LARGEST_LOSS) & loss.is_finite()
@@ -247,12 +300,14 @@ def _implausible(
             uniform = frame["vocabulary"].cast(loss.dtype).log()
             worse = (loss > 1.05 * uniform) & (loss <= LARGEST_LOSS)
             reason = "worse than guessing, ln(vocabulary). Is it in bits?"
-            yield fault("loss", worse, reason, f"{mapping['loss']}*0.693147")
+            yield fault("loss", worse, reason, f"{inner(mapping['loss'])}*0.693147")
 
 
 def _mend(cells: pl.Series, source: str, large: str = "1e9") -> str:
     """How the column is brought to units of one: by what its cells are nearest to."""
     import polars as pl
+
+    source = inner(source)
 
     found = cells.filter((cells > 0).fill_null(value=False)).drop_nans()
     if found.is_empty():

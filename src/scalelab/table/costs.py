@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 from scalelab.errors import Notice
-from scalelab.table.expressions import Expression, option
+from scalelab.expressions import Expression
+from scalelab.table.expressions import option
 from scalelab.table.schema import NAMESPACES
 
 Cost = Literal["sample", "token", "step", "second"]
@@ -68,8 +69,8 @@ def compute_of(title: str, titles: Collection[str], mapping: Mapping[str, Expres
     assert kind is not None
     taken = {"token": "tokens", "step": "steps", "second": "seconds"}.get(kind, "")
     count = (
-        mapping[taken].column
-        if taken in mapping and mapping[taken].value is None
+        mapping[taken].text
+        if taken in mapping and mapping[taken].is_name
         else next(
             (other for other in titles if set(_words(other)) & set(_COUNTS[kind])),
             _COUNTS[kind][0].upper(),

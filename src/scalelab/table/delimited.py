@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
@@ -64,10 +65,14 @@ def read_delimited(name: str, text: str, *, tabs: bool = False) -> Raw:
     frame = frame.filter(pl.any_horizontal(pl.exclude(ROW, FILE).is_not_null()))  # blank lines
     notices = []
     if skipped:
-        shown = "; ".join(repr(line) for line in skipped[:_SKIPPED])
-        message = f"{len(skipped)} lines above the header of {name} were skipped: {shown}"
-        notices.append(Notice("lines-skipped", message))
+        notices.append(lines_skipped(name, skipped, "above the header"))
     return Raw(name, frame, {(name, row): why for row, why in broken.items()}, tuple(notices))
+
+
+def lines_skipped(name: str, lines: list[str], where: str) -> Notice:
+    """What is said of lines that are no part of the table."""
+    shown = "; ".join(repr(line) for line in lines[:_SKIPPED])
+    return Notice("lines-skipped", f"{len(lines)} lines {where} of {name} were skipped: {shown}")
 
 
 def _header(name: str, text: str, *, tabs: bool) -> tuple[int, str, list[str]]:
@@ -86,7 +91,7 @@ def _header(name: str, text: str, *, tabs: bool) -> tuple[int, str, list[str]]:
             if remark or titled:
                 skipped.append(plain)
             else:
-                _refuse_numbers(name, plain, separator or ",")
+                refuse_numbers(name, plain, separator or ",")
                 if plain.startswith("#"):
                     position += line.index("#") + 1
                 return position, separator or ",", skipped
@@ -127,7 +132,8 @@ def _is_title(line: str, below: str, separator: str) -> bool:
     return filled[0] == 1 < filled[1]
 
 
-def _refuse_numbers(name: str, line: str, separator: str) -> None:
+def refuse_numbers(name: str, line: str, separator: str) -> None:
+    """Raise TableError where a line that is to be the header holds numbers alone."""
     cells = [cell.strip() for cell in _cells(line, separator)]
     if cells and all(_NUMBER.fullmatch(cell) for cell in cells):
         raise TableError(
@@ -150,29 +156,60 @@ def _first_record(name: str, text: str, separator: str) -> tuple[list[str], str]
 def _row_by_row(
     name: str, header: list[str], body: str, separator: str
 ) -> tuple[pl.DataFrame, dict[int, str]]:
-    import polars as pl
-
     reader = csv.reader(
         io.StringIO(body, newline=""), delimiter=separator, skipinitialspace=True, strict=True
     )
-    width, rows, broken = len(header), [], {}
+    rows: list[list[str]] = []
     started = 0
     try:
         for cells in reader:
-            rows.append(
-                [None if cell in NULLS else cell for cell in cells[:width]]
-                + [None] * (width - len(cells))
-            )
-            if any(cell.strip() for cell in cells[width:]):
-                broken[len(rows)] = f"{len(cells)} cells; the header has {width}"
+            rows.append(cells)
             started = reader.line_num
     except csv.Error as error:
         raise TableError(
             f"{name} row {len(rows) + 1} (line {started + 1} below the header): {error}. "
             "Is a quote opened there and not closed?"
         ) from error
+    return _frame(header, rows)
+
+
+def _frame(header: list[str], rows: list[list[str]]) -> tuple[pl.DataFrame, dict[int, str]]:
+    """Rows below the header as columns 0, 1, ..., and the rows with too many cells."""
+    import polars as pl
+
+    width = len(header)
+    cells = [
+        [None if cell in NULLS else cell for cell in row[:width]] + [None] * (width - len(row))
+        for row in rows
+    ]
+    broken = {
+        number: f"{len(row)} cells; the header has {width}"
+        for number, row in enumerate(rows, start=1)
+        if any(cell.strip() for cell in row[width:])
+    }
     keys = {str(number): pl.String for number in range(width)}
-    return pl.DataFrame(rows, schema=keys, orient="row"), broken
+    return pl.DataFrame(cells, schema=keys, orient="row"), broken
+
+
+def from_cells(
+    name: str,
+    header: list[str],
+    rows: list[list[str]],
+    notices: tuple[Notice, ...],
+    *,
+    broken: Mapping[int, str] | None = None,
+) -> Raw:
+    """The table of a header and rows of text, as `read_delimited` gives it.
+
+    broken: row number -> what is wrong with it, beside rows with too many cells.
+    """
+    import polars as pl
+
+    frame, ragged = _frame(header, rows)
+    frame = numbered(name, _named(name, header, frame))
+    frame = frame.filter(pl.any_horizontal(pl.exclude(ROW, FILE).is_not_null()))
+    wrong = {(name, row): why for row, why in {**(broken or {}), **ragged}.items()}
+    return Raw(name, frame, wrong, notices)
 
 
 def _named(name: str, header: list[str], frame: pl.DataFrame) -> pl.DataFrame:
@@ -184,12 +221,12 @@ def _named(name: str, header: list[str], frame: pl.DataFrame) -> pl.DataFrame:
         cells = frame[str(number)]
         if not title and cells.str.strip_chars().is_in(["", None], nulls_equal=True).all():
             continue
-        label = title
+        label = title or f"column ({number + 1})"
         if title in kept:
             if title and kept[title].equals(cells):
                 continue
             if title and is_known(title):
                 raise TableError(f"{name}: two columns are named {title!r}. Rename or remove one.")
-            label = f"{title or 'column'} ({number + 1})"
+            label = f"{title} ({number + 1})"
         kept[label] = cells.alias(label)
     return pl.DataFrame(list(kept.values()))

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalelab.errors import TableError
+from scalelab.table.evaluations import evaluation, refuse_statistics
 from scalelab.table.headers import names
 from scalelab.table.schema import NAMESPACES, RUN_COLUMNS, is_known
 
+_SCALARS = ("Wall time", "Step", "Value")
+"""The cells of TensorBoard's points, which its JSON does not name."""
 Rows = list[dict[str, Any]]
 _LISTS = ("runs", "data", "rows", "results", "records", "experiments", "trials")
 """Under which tools keep the runs of a document, the likeliest first."""
@@ -85,6 +88,8 @@ def _rows(name: str, content: object, *, curve: bool) -> Rows:
         return []
     if isinstance(content.get("log_history"), list):
         return _trainer_state(content, curve=curve)
+    if (row := evaluation(content)) is not None:
+        return [row]
     if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
         return _listed(name, [content["columns"], *content["data"]])
     inside = [key for key, value in content.items() if _is_table(value)]
@@ -92,7 +97,7 @@ def _rows(name: str, content: object, *, curve: bool) -> Rows:
         key for key in inside if key in _LISTS
     ]
     if all(map(_is_object, content.values())) and not wrapped:
-        return _by_name(content)
+        return by_name(content)
     chosen = [key for key in _LISTS if key in wrapped] or wrapped
     if chosen and (len(wrapped) == 1 or chosen[0] in _LISTS):
         return _rows(name, content[chosen[0]], curve=curve)
@@ -107,6 +112,10 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_table(value: object) -> bool:
     """A list of objects, or objects by name."""
     cells = list(value.values()) if isinstance(value, dict) else value
@@ -115,7 +124,10 @@ def _is_table(value: object) -> bool:
 
 def _listed(name: str, content: list[Any]) -> Rows:
     if all(map(_is_object, content)):
+        refuse_statistics(name, content)
         return content
+    if all(isinstance(p, list) and len(p) == 3 and all(map(_is_number, p)) for p in content):
+        return [dict(zip(_SCALARS, point, strict=True)) for point in content]
     header, *rows = content
     if isinstance(header, list) and header and all(isinstance(cell, str) for cell in header):
         for number, row in enumerate(rows, start=1):
@@ -138,7 +150,7 @@ def _columns(name: str, content: Mapping[str, list[Any]]) -> Rows:
     return [dict(zip(content, cells, strict=True)) for cells in zip(*content.values(), strict=True)]
 
 
-def _by_name(content: Mapping[str, Mapping[str, Any]]) -> Rows:
+def by_name(content: Mapping[str, Mapping[str, Any]]) -> Rows:
     """Objects by name: parts of one run, columns by row (pandas), or runs by their ids."""
     if all(key.lower() in NAMESPACES for key in content):
         return [dict(content)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from scalelab.errors import Notice
 from scalelab.table.checks import LARGEST_LOSS
 from scalelab.table.missing import is_of_loss
+from scalelab.table.varied import hyper_parameters, settings_vary
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,7 +37,7 @@ def doubts(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Notice]:
         notices.append(Notice("unfinished-runs", f"{listed}; only finished runs are fitted."))
     if finished.height:
         checks = (_conventions, _tokenizers, _curves, _groups, _repeated, _rising)
-        for doubt in (*checks, _outlying, _starved, _epochs):
+        for doubt in (*checks, _outlying, _starved, _epochs, settings_vary):
             notices += doubt(finished)
     return notices
 
@@ -135,7 +136,9 @@ def _one_to_one(runs: pl.DataFrame, name: str) -> bool:
 
 def _repeated(runs: pl.DataFrame) -> Iterator[Notice]:
     names = [name for name in ("params", "tokens", "flops", "loss") if name in runs.columns]
-    again = int(runs.select(names).is_duplicated().sum())
+    # Runs of other settings are other runs, though their losses agree.
+    settings = hyper_parameters(runs)
+    again = int(runs.select(*names, *settings).is_duplicated().sum())
     if "loss" in names and again:
         yield Notice(
             "repeated-rows",

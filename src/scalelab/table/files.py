@@ -7,13 +7,15 @@ import gzip
 import io
 import lzma
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scalelab.errors import TableError
 
 DELIMITED = (".csv", ".tsv", ".tab", ".txt", ".dat")
 JSON_LINES = (".jsonl", ".ndjson")
 BINARY = (".parquet", ".feather", ".arrow")
+TEXT = (".md", ".markdown", ".org", ".rst", ".tex", ".log", ".out")
+"""Texts that may hold a table or a run's log; in a folder they are no tables of their own."""
 SUFFIXES = (*DELIMITED, ".json", *JSON_LINES, *BINARY)
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 MOST_BYTES = 1 << 29
@@ -28,8 +30,11 @@ _SAVE_AS = {
     ".tar": "Unpack it.",
     ".pkl": "Write the frame with to_csv or to_parquet.",
     ".npz": "Write the arrays as the columns of a CSV.",
-    ".log": "It is one run's words; a table has one row a run.",
-    ".md": "Save the table as CSV.",
+    ".html": "Copy the table into a spreadsheet and save it as CSV (UTF-8).",
+    ".htm": "Copy the table into a spreadsheet and save it as CSV (UTF-8).",
+    ".docx": "Copy the table into a spreadsheet and save it as CSV (UTF-8).",
+    ".pdf": "Copy the table into a spreadsheet, compare it with the page, save it as CSV (UTF-8).",
+    ".ipynb": "Write the frame with to_csv or to_parquet.",
 }
 
 
@@ -38,7 +43,15 @@ def table_suffix(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
-    return suffixes[-1] if suffixes and suffixes[-1] in SUFFIXES else ""
+    return suffixes[-1] if suffixes and suffixes[-1] in (*SUFFIXES, *TEXT) else ""
+
+
+def run_of(name: str) -> str:
+    """The run that a file is of: ``run7`` of ``run7.json.gz`` and of ``run7/result.json``."""
+    first = PurePosixPath(name).parts[0] if name else name
+    while (path := PurePosixPath(first)).suffix.lower() in (*SUFFIXES, *TEXT, *COMPRESSED):
+        first = path.stem
+    return first
 
 
 def read_bytes(path: Path) -> tuple[str, bytes]:

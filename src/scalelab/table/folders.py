@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scalelab.errors import TableError
-from scalelab.table.files import table_suffix
+from scalelab.errors import Notice, TableError
+from scalelab.table.files import SUFFIXES, TEXT, run_of, table_suffix
 from scalelab.table.headers import names
 from scalelab.table.raw import FILE, ROW, Raw
 from scalelab.table.schema import RUN_COLUMNS, STEPS, normalized
@@ -43,7 +44,7 @@ def _of_folder(folder: Path) -> list[Path]:
             f"{folder} is a folder without runs.csv: a scalelab study that has not finished. "
             "`scalelab run` with its settings goes on with it."
         )
-    inside = [file for file in sorted(folder.iterdir()) if _is_table(file)]
+    inside = _tables(folder.iterdir())
     if inside:
         kinds = sorted({table_suffix(file) for file in inside})
         if len(kinds) > 1:
@@ -52,8 +53,8 @@ def _of_folder(folder: Path) -> list[Path]:
                 f"file, or a pattern in quotes: '{folder}/*{kinds[0]}'."
             )
         return inside
-    below = [file for file in sorted(folder.glob("*/*")) if _is_table(file)]
-    titles = sorted({file.name for file in below})
+    below = _tables(folder.glob("*/*"))
+    titles = sorted({_pattern(file.name) for file in below})
     if len(titles) == 1:
         return below
     if titles:
@@ -67,8 +68,16 @@ def _of_folder(folder: Path) -> list[Path]:
     )
 
 
-def _is_table(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".") and bool(table_suffix(file))
+def _tables(files: Iterable[Path]) -> list[Path]:
+    """The tables of a folder; texts such as logs where there is no other."""
+    found = [file for file in sorted(files) if file.is_file() and not file.name.startswith(".")]
+    tables = [file for file in found if table_suffix(file) in SUFFIXES]
+    return tables or [file for file in found if table_suffix(file) in TEXT]
+
+
+def _pattern(name: str) -> str:
+    """A file's name, with a star for a time or number in it: ``results_*.json``."""
+    return re.sub(r"[0-9][0-9T:._+-]{7,}", "*", Path(name).stem) + Path(name).suffix
 
 
 def names_of(files: Sequence[Path]) -> dict[str, Path]:
@@ -91,7 +100,7 @@ def joined(name: str, parts: Sequence[Raw]) -> Raw:
     if len(parts) == 1:
         return parts[0]
     broken = {place: why for part in parts for place, why in part.broken.items()}
-    notices = tuple(notice for part in parts for notice in part.notices)
+    notices = _told_once([notice for part in parts for notice in part.notices])
     frames = [part.frame for part in parts]
     try:
         frame = pl.concat(frames, how="diagonal_relaxed")
@@ -101,8 +110,23 @@ def joined(name: str, parts: Sequence[Raw]) -> Raw:
     known = any(names(title, ids) for title in frame.columns)
     points = any(normalized(title) in STEPS for title in frame.columns)
     if not known and (points or all(one.height == 1 for one in frames)):
-        frame = frame.with_columns(_stem(frame[FILE]).alias("run"))
+        runs = {file: run_of(file) for file in frame[FILE].cast(pl.String).unique()}
+        frame = frame.with_columns(pl.col(FILE).cast(pl.String).replace(runs).alias("run"))
     return Raw(name, frame, broken, notices)
+
+
+def _told_once(notices: Sequence[Notice]) -> tuple[Notice, ...]:
+    """Of what was decided alike for many files, the first."""
+    alike: dict[tuple[str, str], list[Notice]] = {}
+    for notice in notices:
+        column = notice.message.partition(":")[0] if notice.message.startswith("column") else ""
+        alike.setdefault((notice.code, column), []).append(notice)
+    return tuple(
+        Notice(code, f"{same[0].message} The same holds for {len(same) - 1} more files.")
+        if len(same) > 1
+        else same[0]
+        for (code, _), same in alike.items()
+    )
 
 
 def _as_text(frame: pl.DataFrame) -> pl.DataFrame:
@@ -116,12 +140,3 @@ def _as_text(frame: pl.DataFrame) -> pl.DataFrame:
         if kind.is_nested()
     )
     return frame.with_columns(pl.exclude(ROW, FILE).cast(pl.String, strict=False))
-
-
-def _stem(files: pl.Series) -> pl.Series:
-    """``run7`` of ``run7.json`` and of ``run7/result.json``."""
-    import polars as pl
-
-    return (
-        files.cast(pl.String).str.extract(r"^([^/]*?)(?:\.[a-z0-9]+)*(?:/.*)?$", 1).cast(pl.String)
-    )

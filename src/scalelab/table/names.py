@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from scalelab.errors import TableError
+from scalelab.expressions import Expression, named
 from scalelab.table import headers
 from scalelab.table.costs import cost_of
-from scalelab.table.expressions import Expression, listed, option, parse
+from scalelab.table.expressions import listed, option, parse
 from scalelab.table.raw import FILE, ROW
 from scalelab.table.schema import (
     DATA_SETS,
@@ -37,8 +38,8 @@ def match_columns(
 ) -> dict[str, Expression]:
     """What of `frame` each name of the schema is.
 
-    chosen: schema name -> column, or an expression of columns (see `expressions.parse`): the user's
-    word, which overrides recognition.
+    chosen: schema name -> column, or an expression of columns (see `scalelab.expressions`): what
+    the user says, which overrides recognition.
 
     Raises TableError when two columns with different values could be the same thing, or when a
     chosen column does not exist.
@@ -48,8 +49,8 @@ def match_columns(
     for name, source in (chosen or {}).items():
         if run_column(name) is None:
             raise TableError(f"{name!r} is not a column of the run table: {_schema_names()}.")
-        mapping[name] = parse(source, titles, file)
-    taken = [one.text for one in mapping.values()]
+        mapping[name] = parse(name, source, titles, file)
+    taken = [one.text for one in mapping.values() if one.is_name]
     if twice := [text for text in taken if taken.count(text) > 1]:
         raise TableError(f"{file}: column {twice[0]!r} is given for two things; give it for one.")
     free = [t for t in titles if t not in taken]
@@ -60,16 +61,16 @@ def match_columns(
         candidates = _candidates(frame, free, column, data_sets=not again)
         if candidates and column.name == "run":
             if (picked := _id(frame, candidates)) is not None:
-                mapping["run"] = Expression(picked, picked)
+                mapping["run"] = named(picked)
         elif candidates:
             picked = only(frame, file, column, candidates)
-            mapping[column.name] = Expression(picked, picked)
+            mapping[column.name] = named(picked)
         elif scaled := _in_units(frame, file, free, column):
             mapping[column.name] = scaled
     for title in free:
         other = run_column(f"loss.{title[5:]}") if title.startswith(("loss.", "loss/")) else None
         if other and fits(frame[title], other):
-            mapping[f"loss.{title[5:]}"] = Expression(title, title)
+            mapping[f"loss.{title[5:]}"] = named(title)
     return mapping
 
 
@@ -183,7 +184,7 @@ def _in_units(
         return None
     only(frame, file, column, [title for title, _ in found])
     title, by = found[0]
-    return parse(f"{title}*{by:g}", [title], file)
+    return parse(column.name, f"{title}*{by:g}", [title], file)
 
 
 def _schema_names() -> str:

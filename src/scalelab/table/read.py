@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
+from scalelab.expressions import Expression
 from scalelab.table import costs
 from scalelab.table.cells import decimal_commas
 from scalelab.table.checks import (
@@ -18,12 +19,13 @@ from scalelab.table.checks import (
     check,
     check_units,
     describe,
+    traced,
     typed,
     unread,
 )
 from scalelab.table.derive import COMPUTE_CONVENTIONS, completed
 from scalelab.table.doubts import doubts
-from scalelab.table.expressions import Expression, listed
+from scalelab.table.expressions import listed
 from scalelab.table.names import match_columns
 from scalelab.table.needs import Needs, columns_of_numbers, require, resolved, with_needed
 from scalelab.table.own import evidence, left_as_text
@@ -95,8 +97,9 @@ def read_runs(
     source: a path (CSV, TSV, JSON, JSONL, Parquet, compressed or not), a folder or a pattern of
         such files, a polars or pandas frame, anything with the Arrow interface, a mapping of
         columns or a list of rows.
-    columns: schema name -> the source's column, where the names do not say it, or an expression
-        where it is in another unit: ``COLUMN*1e9``, ``ln(COLUMN)``, ``10^COLUMN``.
+    columns: schema name -> the source's column, where the names do not say it, or an expression of
+        its columns: ``COLUMN*1e9``, ``ln(COLUMN)``, ``TOTAL - EMBEDDING`` (see
+        `scalelab.expressions`); a number is that of every run.
     where: column of the source -> value: only these rows are read.
     convention: how the third of N, D and C follows from the other two (6ND: C = 6 N D).
     drop_bad: leave bad rows out and count them, instead of raising.
@@ -123,7 +126,7 @@ def read_runs(
     commas = _commas(cells, mapping, notices)
     found = typed(cells, mapping, commas=commas)
     needed = resolved(needs, columns_of_numbers(found, mapping))
-    if odd := unread(found.faults, cells.height, needed):
+    if odd := unread(found.faults, cells.height, needed, columns or ()):
         notices += [_not_read(name, mapping.pop(name)) for name in odd]
         found = typed(cells, mapping, commas=commas)
     require(cells, file, mapping, found, needed)
@@ -142,13 +145,14 @@ def read_runs(
         frame, cells = frame.filter(keep), cells.filter(keep)
         faults = [replace(f, mask=f.mask.filter(keep), seen=f.seen.filter(keep)) for f in faults]
     faults = [*_broken(cells, raw.broken), *summaries(cells, frame, taken.get("run")), *faults]
-    faults += check(frame, taken | checked, None if needed is None else tuple(checked))
+    found_wrong = check(frame, taken | checked, None if needed is None else tuple(checked))
+    faults += traced(found_wrong, mapping, cells)
     faults = [fault for fault in faults if fault.mask.any()]
     if faults:
         frame, cells, dropped = _without(frame, cells, faults, file, drop_bad=drop_bad)
         notices.append(dropped)
     if "status" in mapping:
-        notices += _unsaid(cells, mapping["status"].column)
+        notices += _unsaid(cells, mapping["status"].names[0])
     frame = _finite(frame, taken)
     frame, derived = completed(frame, convention)
     given = {name: taken.get(name, f"{name} (derived)") for name in REQUIRED if name in frame}
@@ -173,9 +177,9 @@ def _without_columns(cells: pl.DataFrame, file: str, ignore: Sequence[str]) -> p
 
 def _commas(cells: pl.DataFrame, mapping: Mapping[str, Expression], notices: list[Notice]) -> bool:
     """Whether commas are decimal marks, by all columns of numbers; told where they are."""
-    columns = [(cells[one.column], run_column(name)) for name, one in mapping.items()]
+    columns = [(cells[t], run_column(name)) for name, one in mapping.items() for t in one.names]
     ours = [(one, column) for one, column in columns if column and column.dtype in ("int", "float")]
-    used = {one.column for one in mapping.values()}
+    used = {title for one in mapping.values() for title in one.names}
     others = (title for title in cells.columns if title not in (*used, ROW, FILE))
     if not decimal_commas([*ours, *(pair for title in others for pair in evidence(cells[title]))]):
         return False

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalelab.errors import TableError
-from scalelab.table.delimited import read_delimited
-from scalelab.table.documents import check_depth, flat, read_json, read_lines
-from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, decoded, read_bytes
+from scalelab.table.documents import by_name, check_depth, flat, read_json, read_lines
+from scalelab.table.evaluations import events, told
+from scalelab.table.files import BINARY, DELIMITED, JSON_LINES, TEXT, decoded, read_bytes
 from scalelab.table.folders import files_of, joined, names_of
+from scalelab.table.frames import from_indexed, is_indexed
 from scalelab.table.raw import Raw, check_width, numbered
 from scalelab.table.settle import settled
+from scalelab.table.shapes import shaped
+from scalelab.table.texts import read_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,30 +30,38 @@ _MOST_CELLS = 200_000_000  # of a Parquet file (assumed)
 def load(source: object, *, curve: bool = False) -> Raw:
     """The raw cells of a path, folder, pattern, frame, mapping or list of rows.
 
-    source: a path to CSV and its kin, JSON, JSONL, Parquet or Arrow, compressed or not; a folder or
-    a pattern (``runs/*/result.json``) of such; a polars frame; anything with the Arrow stream
-    interface; a pandas frame; a mapping of columns; a sequence of rows (mappings). curve: whether a
-    record of one run is wanted as its points.
+    source: a path to CSV and its kin, JSON, JSONL, Parquet or Arrow, compressed or not, or to a
+    text with a table or a log in it; a folder or a pattern (``runs/*/result.json``) of such; a
+    polars frame; anything with the Arrow stream interface; a pandas frame or series; a mapping of
+    columns; a sequence of rows (mappings). curve: whether the record of runs along training (a log,
+    a chart) is wanted as its points.
 
     Raises TableError when it cannot be read or has no rows.
     """
     if isinstance(source, str | Path):
         named = names_of(files_of(Path(source)))
-        parts = [
-            _guarded(name, lambda: _from_file(file, name, curve=curve))  # noqa: B023 - called at once
-            for name, file in named.items()
-        ]
+        parts = []
+        for name, file in named.items():
+            with _breakage_told(name):
+                raw = _from_file(file, name, curve=curve)
+                parts.append(shaped(_plainly(raw), curve=curve))
         raw = joined(str(source), parts)
     else:
-        name = "the table"
-        raw = _guarded(name, lambda: Raw(name, numbered(name, _from_object(source))))
+        with _breakage_told("the table"):
+            raw = shaped(_plainly(_from_given(source)), curve=curve)
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
     return raw
 
 
-def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
-    """What `read` gives, in columns of a few kinds; what breaks a library on the way is told.
+def _plainly(raw: Raw) -> Raw:
+    frame, notices = settled(raw.name, raw.frame)
+    return replace(raw, frame=frame, notices=(*raw.notices, *notices))
+
+
+@contextmanager
+def _breakage_told(name: str) -> Iterator[None]:
+    """What breaks a library on the way is told as the file's fault.
 
     A damaged file makes polars panic, which is no Exception; what it holds may be larger than the
     memory, or deeper than the stack.
@@ -57,9 +69,7 @@ def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
     import polars as pl
 
     try:
-        raw = read()
-        frame, notices = settled(name, raw.frame)
-        return replace(raw, frame=frame, notices=(*raw.notices, *notices))
+        yield
     except pl.exceptions.PanicException as error:
         detail = str(error).partition("\n")[0][:200]
         raise TableError(
@@ -75,6 +85,17 @@ def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
         raise TableError(f"{name}: objects in objects, too deep to be a table of runs.") from error
 
 
+def _from_given(source: object) -> Raw:
+    """A frame or rows that a program gave."""
+    import polars as pl
+
+    name = "the table"
+    if isinstance(source, pl.DataFrame | pl.LazyFrame | Mapping) or not is_indexed(source):
+        return Raw(name, numbered(name, _from_object(source)))
+    frame, notices = from_indexed(source, name)
+    return Raw(name, numbered(name, frame), notices=notices)
+
+
 def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
     import polars as pl
 
@@ -83,12 +104,13 @@ def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
         if suffix in BINARY:
             return Raw(name, numbered(name, _binary(name, suffix, data)))
         text = decoded(name, data)
-        if suffix in DELIMITED:
-            return read_delimited(name, text, tabs=suffix in (".tsv", ".tab"))
+        if suffix in (*DELIMITED, *TEXT):
+            return read_text(name, text, suffix, curve=curve)
         # What it is says the first character, whatever the name says.
         if (suffix in JSON_LINES and not text.lstrip().startswith("[")) or _is_lines(text):
             return _from_lines(name, text)
-        return Raw(name, numbered(name, _from_object(read_json(name, text, curve=curve), name)))
+        rows = read_json(name, text, curve=curve)
+        return Raw(name, numbered(name, _from_object(rows, name)), notices=told(name, rows))
     except (pl.exceptions.PolarsError, OSError, ValueError, OverflowError) as error:
         detail = str(error).partition("\n")[0]
         raise TableError(f"{name}: not a readable {suffix[1:]} table ({detail}).") from error
@@ -120,6 +142,8 @@ def _from_lines(name: str, text: str) -> Raw:
     import polars as pl
 
     check_depth(name, text, lines=True)
+    if '"final_report"' in text and (row := events(read_lines(name, text)[0])):
+        return Raw(name, numbered(name, _from_object(row, name)), notices=told(name, row))
     try:  # fast; does not know NaN, which Python writes
         frame = pl.read_ndjson(text.encode(), infer_schema_length=None)
         return Raw(name, numbered(name, frame))
@@ -137,6 +161,9 @@ def _from_object(source: object, name: str = "the table") -> pl.DataFrame:
     if isinstance(source, pl.LazyFrame):
         return source.collect()
     try:
+        if isinstance(source, Mapping) and all(isinstance(c, Mapping) for c in source.values()):
+            named = {str(key): flat(cells) for key, cells in source.items()}
+            return _from_rows(by_name(named))
         if isinstance(source, Mapping):
             return pl.DataFrame(
                 {str(key): _plain(cells) for key, cells in source.items()}, strict=False
