@@ -187,7 +187,8 @@ def print_row(row: Mapping[str, object]) -> None:
     widths = " ".join(f"{row[f'width_{steps}']:6.2%}" for steps in LENGTHS)
     print(
         f"{row['law']:<12} {row['truth']:<12} {row['noise']:<8} {row['by']:<8} "
-        f"{row['sets']:>3} sets  holds {row['coverage']:4.0%} ({covered}; last {row['last']:4.0%})  width {widths}  "
+        f"{row['sets']:>3} sets  holds {row['coverage']:4.0%} ({covered}; "
+        f"last {row['last']:4.0%})  width {widths}  "
         f"{row['seconds']:.1f} s",
         flush=True,
     )

@@ -49,6 +49,10 @@ class RecordError(InputError):
     """A study folder on disk cannot be read or written."""
 
 
+class DamagedRecordError(RecordError):
+    """A file of a run is damaged; whoever schedules the run can train it again."""
+
+
 class TrainingError(ScalelabError):
     """A run could not go on for a reason other than divergence."""
 

@@ -20,7 +20,7 @@ from scalelab.corpus import Corpus, CorpusSpec, prepare
 from scalelab.errors import RecordError
 from scalelab.execution.execute import execute
 from scalelab.execution.pool import Pool
-from scalelab.execution.study import locked, run_table
+from scalelab.execution.study import locked, metrics_notices, run_table
 from scalelab.paths import real_path
 from scalelab.studies import planned as planning
 from scalelab.studies.conclude import conclude
@@ -126,6 +126,10 @@ def with_designs(
             study, [job.spec for job in planned.plan.jobs.values()], (), failures
         ),
         plan=planned.runs(),
+        notices=(
+            *found.notices,
+            *metrics_notices(study, [job.spec for job in planned.plan.jobs.values()]),
+        ),
         corpus=dict(found.corpus)
         | ({"other texts": ", ".join(planned.others)} if planned.others else {}),
     )

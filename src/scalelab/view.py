@@ -69,6 +69,10 @@ class View:
         """A line of its own."""
         self._line(text)
 
+    def noted(self, text: str) -> None:
+        """A record was damaged."""
+        self._line(f"note: {text}")
+
     def encoding(self, what: str, done: int, total: int | None) -> None:
         """The corpus is being prepared: bytes done of a total where that is known."""
         now = self.clock()

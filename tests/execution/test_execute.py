@@ -16,21 +16,30 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from tiny_runs import Memory, ScriptedPool, alive, fake_checkpoint, tiny, tree
+from tiny_runs import (
+    Memory,
+    ScriptedPool,
+    alive,
+    fake_checkpoint,
+    fake_result,
+    result_of,
+    tiny,
+    tree,
+)
 
 from scalelab.corpus import Corpus
 from scalelab.errors import RecordError
 from scalelab.execution.execute import ATTEMPTS, Job, Silent, execute
 from scalelab.execution.pool import Event, Pool
-from scalelab.execution.study import result
-from scalelab.training.records import checkpoints, write_json
+from scalelab.training.records import checkpoints
+from scalelab.training.spec import read_spec
 
 # --- order, asked of a scripted pool --------------------------------------------------------------
 
 
 def finish(folder: Path, status: str = "finished") -> Event:
     """What a worker leaves and says when a run has ended."""
-    write_json(folder / "result.json", {"run": folder.name, "status": status, "steps": 1})
+    fake_result(folder.parent, read_spec(folder / "run.json"), status=status)
     return Event("end", folder, status=status)
 
 
@@ -103,8 +112,7 @@ def test_a_branch_starts_when_its_fork_is_there_not_when_its_trunk_has_ended(
 def test_a_branch_with_a_checkpoint_of_its_own_needs_no_trunk(tmp_path: Path) -> None:
     trunk, branch, *_ = tree(None)
     fake_checkpoint(tmp_path, branch.spec.run, branch.spec.fork_step + 1)
-    (tmp_path / "trunk").mkdir()
-    write_json(tmp_path / "trunk" / "result.json", {"status": "finished"})
+    fake_result(tmp_path, trunk.spec)
     failures, order = scripted(
         tmp_path, [trunk, branch], 1, lambda folder: [finish(folder)], Memory()
     )
@@ -114,12 +122,11 @@ def test_a_branch_with_a_checkpoint_of_its_own_needs_no_trunk(tmp_path: Path) ->
 
 def test_a_branch_whose_fork_is_gone_says_what_to_delete(tmp_path: Path) -> None:
     trunk, branch, *_ = tree(None)
-    (tmp_path / "trunk").mkdir()
-    write_json(tmp_path / "trunk" / "result.json", {"status": "finished"})
+    fake_result(tmp_path, trunk.spec)
     failures, order = scripted(
         tmp_path, [trunk, branch], 1, lambda folder: [finish(folder)], Memory()
     )
-    assert order == []
+    assert order == ["trunk"] * ATTEMPTS, "trained again, but this one leaves no checkpoint"
     assert f"Delete {tmp_path / 'trunk'} and run the same" in failures[branch.spec.run]
 
 
@@ -145,23 +152,24 @@ def test_a_branch_with_another_batch_waits_for_the_trunks_own_step(tmp_path: Pat
     assert (failures, order) == ({}, ["trunk", "half"])
 
     (tmp_path / "half" / "result.json").unlink()
-    failures, order = scripted(tmp_path, jobs, 1, play, Memory())
-    assert order == [], "the checkpoint went when the branch had ended"
-    assert f"the checkpoint at step {fork} is gone" in failures["half"]
+    memory = Memory()
+    failures, order = scripted(tmp_path, jobs, 1, play, memory)
+    assert (failures, order) == ({}, ["trunk", "half"]), "the checkpoint went with the branch"
+    assert f"its checkpoint at step {fork}, from which half begins, is gone" in memory.notes[0]
 
 
 def test_a_diverged_trunk_counts_in_the_branchs_steps(tmp_path: Path) -> None:
     trunk, branch, *_ = tree(None)
     fork = branch.spec.fork_step
-    half = replace(branch.spec, run="half", batch_tokens=32, fork_step=2 * fork, trunk_step=fork)
+    half = replace(branch.spec, run="half", batch_tokens=32, steps=4 * fork,
+                   fork_step=2 * fork, trunk_step=fork)  # fmt: skip
 
     def play(folder: Path) -> list[Event]:
-        values = {"run": folder.name, "status": "diverged", "steps": 5, "batch_tokens": 64}
-        write_json(folder / "result.json", values)
+        fake_result(tmp_path, trunk.spec, status="diverged", steps=5)
         return [Event("end", folder, status="diverged")]
 
     scripted(tmp_path, [trunk, Job(half, 1.0)], 1, play, Memory())
-    values = result(tmp_path, "half")
+    values = result_of(tmp_path, "half")
     assert values is not None
     assert (values["run"], values["steps"], values["batch_tokens"]) == ("half", 10, 32)
 
@@ -237,9 +245,9 @@ def test_a_damaged_run_json_stops_before_anything_is_trained(tmp_path: Path) -> 
     jobs = alone(1, 2)
     (tmp_path / "run1").mkdir()
     (tmp_path / "run1" / "run.json").write_text("{")
-    with pytest.raises(RecordError, match=r"run1/run\.json is damaged .*; delete it and run"):
+    with pytest.raises(RecordError, match=r"run1/run\.json is damaged: .* Delete it and run"):
         scripted(tmp_path, jobs, 1, lambda folder: [finish(folder)], Memory())
-    assert result(tmp_path, "run0") is None
+    assert result_of(tmp_path, "run0") is None
 
 
 # --- what processes do, asked of real ones --------------------------------------------------------
@@ -275,7 +283,7 @@ def whole(pool: Pool, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.slow
 def test_a_study_trains_every_run_and_keeps_no_checkpoint(whole: Path, corpus: Corpus) -> None:
     for job in tree(corpus, STEPS):
-        values = result(whole, job.spec.run)
+        values = result_of(whole, job.spec.run)
         assert values is not None
         assert values["status"] == "finished"
         assert values["steps"] == job.spec.last_step
@@ -306,7 +314,7 @@ def test_stopped_and_called_again_equals_never_stopped_bitwise(
         pids = [process.process.pid for process in own._processes]
         execute(tmp_path, jobs, own, Memory(at_tick=stop_at_first_checkpoint))
     assert not any(alive(pid) for pid in pids)
-    assert result(tmp_path, "trunk") is None, "it was still at work"
+    assert result_of(tmp_path, "trunk") is None, "it was still at work"
     # Not always beyond a fork: a stop may come while the fork's own checkpoint is written.
     assert checkpoints(trunk / "checkpoint"), "it goes on from somewhere"
 
@@ -353,10 +361,10 @@ def test_branches_of_a_diverged_trunk_are_diverged_not_failed(
     assert execute(tmp_path, jobs, pool, memory) == {}
     assert memory.order("started") == ["trunk"]
     assert sorted(memory.order("diverged")) == sorted(job.spec.run for job in jobs)
-    trunk = result(tmp_path, "trunk")
+    trunk = result_of(tmp_path, "trunk")
     assert trunk is not None
     for job in jobs[1:]:
-        values = result(tmp_path, job.spec.run)
+        values = result_of(tmp_path, job.spec.run)
         assert values is not None
         assert (values["run"], values["status"]) == (job.spec.run, "diverged")
         assert values["steps"] == trunk["steps"] < job.spec.fork_step

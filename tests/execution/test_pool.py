@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import alive, tiny
+from tiny_runs import alive, result_of, tiny
 
 from scalelab.corpus import Corpus
 from scalelab.errors import ScalelabError, TrainingError
 from scalelab.execution import pool as pool_module
 from scalelab.execution.pool import Event, Pool, available_cores
-from scalelab.execution.study import register, result
+from scalelab.execution.study import register
 from scalelab.training.records import checkpoints
 
 READY = """echo '{"event": "ready", "device": "cpu", "name": "made of straw", "torch": "0.0"}'"""
@@ -75,7 +75,7 @@ def test_a_run_is_trained_in_another_process(pool: Pool, corpus: Corpus, tmp_pat
     end = events_until_end(pool)[-1]
     assert (end.folder, end.status, end.error) == (folder, "finished", None)
     assert pool.idle == 2
-    values = result(tmp_path, "one")
+    values = result_of(tmp_path, "one")
     assert values is not None
     assert values["loss"] < 5.0
     assert pool.torch_version == version("torch")
@@ -84,7 +84,7 @@ def test_a_run_is_trained_in_another_process(pool: Pool, corpus: Corpus, tmp_pat
 def test_speed_is_measured_not_trained(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:
     pool.submit(register(tmp_path, tiny(corpus, "speed", kind="speed", steps=10**6)), seconds=0.01)
     assert events_until_end(pool)[-1].status == "finished"
-    values = result(tmp_path, "speed")
+    values = result_of(tmp_path, "speed")
     assert values is not None
     assert values["tokens_per_second"] > 0
     assert set(values) == {"run", "tokens_per_second"}
@@ -160,7 +160,7 @@ def test_a_gpu_trains_and_measures(cuda: torch.device, corpus: Corpus, tmp_path:
         assert events_until_end(pool)[-1].status == "finished"
         pool.submit(register(tmp_path, tiny(corpus, "one")))
         assert events_until_end(pool)[-1].status == "finished"
-    values = result(tmp_path, "one")
+    values = result_of(tmp_path, "one")
     assert values is not None
     assert values["loss"] < 5.0
 
@@ -268,7 +268,7 @@ def test_when_the_parent_is_killed_its_process_writes_a_checkpoint_and_ends(
 
     wait_until(ended)
     assert max(step for _, step in checkpoints(folder / "checkpoint")) > 5
-    assert result(tmp_path, "orphan") is None
+    assert result_of(tmp_path, "orphan") is None
 
 
 def test_no_process_is_idle_for_a_third_run(pool: Pool, corpus: Corpus, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import tiny
+from tiny_runs import fake_result, tiny
 
 from scalelab.counting import flops_per_token
-from scalelab.errors import RecordError
+from scalelab.errors import DamagedRecordError, RecordError
 from scalelab.execution.study import (
     curve_table,
     locked,
@@ -24,7 +24,7 @@ from scalelab.execution.study import (
     specs,
 )
 from scalelab.studies.evidence import CURVE_SCHEMA, NOISE_SCHEMA, TRAINING_SCHEMA
-from scalelab.training.records import write_json
+from scalelab.training.records import read_json, write_json, write_sealed
 
 TRUNK = tiny(
     None, "trunk", steps=40, kind="trunk", stop_step=30, fork_steps=(15, 30), curve_points=0
@@ -130,10 +130,11 @@ def test_what_a_run_has_left_is_read(study: Path) -> None:
         folder / "noise.jsonl",
         {"step": 16, "signal": 0.5, "noise": 30.0}, {"step": 20, "signal": None, "noise": None},
     )  # fmt: skip
-    write_json(folder / "result.json", {"run": "short", "status": "finished", "loss": 3.4})
+    fake_result(study, SHORT)
     write_json(folder / "positions.json", {"loss": [4.0, 3.0, None]})
     values, points, noise, positions, training, _ = read_run(study, SHORT)
-    assert values == {"run": "short", "status": "finished", "loss": 3.4}
+    assert values is not None
+    assert (values["run"], values["status"], values["loss"]) == ("short", "finished", 3.4)
     assert points.schema == CURVE_SCHEMA
     assert points["step"].to_list() == [4, 15, 17, 20], "its trunk's part first"
     assert points["lr"].to_list() == [0.002, 0.010, 0.016, 0.020]
@@ -149,7 +150,7 @@ def test_what_a_run_has_left_is_read(study: Path) -> None:
 def test_positions_count_when_the_run_has_ended(study: Path) -> None:
     write_json(study / "short" / "positions.json", {"loss": [4.0]})
     assert len(read_run(study, SHORT).positions) == 0
-    write_json(study / "short" / "result.json", {"run": "short"})
+    fake_result(study, SHORT)
     assert read_run(study, SHORT).positions.tolist() == [4.0]
 
 
@@ -179,9 +180,10 @@ def test_a_branch_with_another_batch_takes_the_trunks_curve_by_tokens(study: Pat
 
 
 def test_run_table_has_a_row_for_every_run_but_trunks(study: Path) -> None:
-    ended = {"run": "short", "status": "finished", "params": 3072, "loss": 3.4, "trunk": "trunk"}
-    (study / "short" / "result.json").write_text(json.dumps(ended))
-    (study / "trunk" / "result.json").write_text(json.dumps({"run": "trunk", "loss": None}))
+    fake_result(study, SHORT)
+    fake_result(study, TRUNK)
+    ended = result(study, SHORT)
+    assert ended is not None
     rows = {row["run"]: row for row in run_table(study, RUNS, {"long"}).iter_rows(named=True)}
     assert set(rows) == {"short", "long", "alone"}
     assert rows["short"] == ended | {"held_out": False}
@@ -234,20 +236,74 @@ def test_a_file_in_the_way_of_a_run_is_named(tmp_path: Path) -> None:
 def test_a_damaged_run_json_is_named_not_overwritten(tmp_path: Path, content: str) -> None:
     path = register(tmp_path, ALONE) / "run.json"
     path.write_text(content)
-    with pytest.raises(RecordError, match=r"alone/run\.json.*delete it and run the same command"):
+    with pytest.raises(RecordError, match=r"alone/run\.json.*Delete it and run the same command"):
         register(tmp_path, ALONE)
     assert path.read_text() == content
 
 
-def test_a_run_without_a_result_has_none_and_a_damaged_one_is_named(study: Path) -> None:
-    assert result(study, "alone") is None
-    assert result(study, "never") is None
-    (study / "alone" / "result.json").write_text('{"run": "al')
-    with pytest.raises(RecordError, match=r"result\.json is damaged .* run the same command again"):
-        result(study, "alone")
-    for content in ("[]", "null", "{}", '"text"'):
-        (study / "alone" / "result.json").write_text(content)
-        with pytest.raises(
-            RecordError, match=r"alone/result\.json is no result of a run; delete it"
-        ):
-            result(study, "alone")
+def test_a_run_without_a_result_has_none(study: Path) -> None:
+    assert result(study, ALONE) is None
+    assert result(study, replace(ALONE, run="never")) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "seen"),
+    [
+        ('{"run": "al', "Unterminated string"),
+        ("[]", r"it is \[\]; an object"),
+        ("null", "it is null; an object"),
+        ("{}", "the record lacks the field 'batch_tokens'"),
+        ("[" * 100 + "]" * 100, "nested deeper than 32 levels"),
+        ("[" * 100_000, "nested deeper than 32 levels"),
+        ('{"loss": NaN}', "NaN is no number"),
+    ],
+)
+def test_a_damaged_result_is_named_with_what_to_do(study: Path, content: str, seen: str) -> None:
+    (study / "alone" / "result.json").write_text(content)
+    with pytest.raises(
+        DamagedRecordError, match=rf"alone/result\.json is damaged: .*{seen}"
+    ) as got:
+        result(study, ALONE)
+    assert "Delete the file and run the same command again" in str(got.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"loss": "3.4"}, "loss is '3.4'; a number is expected"),
+        ({"loss": -0.1}, "loss is -0.1; a number of at least 0 is expected"),
+        ({"loss": [3.4]}, r"loss is \[3.4\]; a number"),
+        ({"loss": None}, "loss is null; a number of at least 0 is expected of a finished run"),
+        ({"loss.other": "x"}, "loss.other is 'x'"),
+        ({"steps": 41}, "steps is 41; at most 40"),
+        ({"steps": 1e9}, "steps is 1000000000.0; a whole number"),
+        ({"steps": 10**400}, "steps is a long number; a finite number of at least 0"),
+        ({"tokens": 1}, r"tokens is 1; 40 steps of 64 tokens, 2560, are expected"),
+        ({"status": "done"}, "status is 'done'; one of finished, diverged is expected"),
+        ({"params_norm": -1}, "params_norm is -1"),
+        ({"more": 1}, "unknown field 'more'"),
+    ],
+)
+def test_impossible_values_of_a_result_are_named(
+    study: Path, changes: dict[str, object], seen: str
+) -> None:
+    fake_result(study, ALONE, **changes)
+    with pytest.raises(DamagedRecordError, match=seen):
+        result(study, ALONE)
+
+
+def test_the_result_of_another_run_is_refused(study: Path) -> None:
+    fake_result(study, SHORT)
+    (study / "alone" / "result.json").write_text((study / "short" / "result.json").read_text())
+    with pytest.raises(RecordError, match="the result of another run: run is 'short', that of al"):
+        result(study, replace(ALONE, steps=20))
+
+
+def test_a_result_with_a_checksum_is_that_which_was_written(study: Path) -> None:
+    fake_result(study, ALONE)
+    path = study / "alone" / "result.json"
+    write_sealed(path, read_json(path), ALONE.fingerprint)
+    assert result(study, ALONE) is not None
+    path.write_text(path.read_text().replace("3.4", "3.3"))
+    with pytest.raises(DamagedRecordError, match="do not match its checksum"):
+        result(study, ALONE)

@@ -7,12 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from scalelab.corpus import Corpus
-from scalelab.counting import TransformerShape
+from scalelab.counting import TransformerShape, count_parameters
 from scalelab.execution.execute import Job
 from scalelab.execution.pool import Event
-from scalelab.training.spec import TrainSpec
+from scalelab.execution.study import result
+from scalelab.training.records import write_json
+from scalelab.training.spec import TrainSpec, read_spec
 
 
 def tiny(corpus: Corpus | None, run: str, **changes: object) -> TrainSpec:
@@ -47,6 +50,31 @@ def tree(corpus: Corpus | None, steps: int = 64, **changes: object) -> list[Job]
     return [Job(spec, float(spec.last_step - spec.fork_step)) for spec in (trunk, *branches)]
 
 
+def fake_result(study: Path, spec: TrainSpec, **changes: object) -> None:
+    """A result such as an older version wrote, without checksum: types and ranges are right."""
+    loss = None if spec.kind == "trunk" else 3.4
+    values = {
+        "run": spec.run,
+        "status": "finished",
+        "params": count_parameters(spec.shape).non_embedding,
+        "tokens": spec.tokens,
+        "flops": 1e9,
+        "batch_tokens": spec.batch_tokens,
+        "steps": spec.last_step,
+        "lr": spec.lr,
+        "seed": spec.seed,
+        "trunk": spec.trunk or spec.run,
+        "loss": loss,
+    }
+    (study / spec.run).mkdir(exist_ok=True)
+    write_json(study / spec.run / "result.json", values | changes)
+
+
+def result_of(study: Path, run: str) -> dict[str, Any] | None:
+    """The result of a run that was registered."""
+    return result(study, read_spec(study / run / "run.json"))
+
+
 def fake_checkpoint(study: Path, run: str, step: int) -> None:
     """A file that stands for a checkpoint: whoever schedules looks at its name only."""
     folder = study / run / "checkpoint"
@@ -63,6 +91,7 @@ class Memory:
     errors: dict[str, str] = field(default_factory=dict)
     steps: list[tuple[str, int]] = field(default_factory=list)
     at_start: Callable[[Job], None] = lambda _: None
+    notes: list[str] = field(default_factory=list)
 
     def started(self, job: Job) -> None:
         self.told.append((job.spec.run, "started"))
@@ -70,6 +99,9 @@ class Memory:
 
     def progress(self, job: Job, event: Event) -> None:
         self.steps.append((job.spec.run, event.step))
+
+    def noted(self, text: str) -> None:
+        self.notes.append(text)
 
     def ended(self, job: Job, status: str, error: str | None) -> None:
         self.told.append((job.spec.run, status))

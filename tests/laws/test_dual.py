@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scalelab.laws import Array
-from scalelab.laws.dual import _RULES, Dual, jacobian, variables
+from scalelab.laws.dual import _RULES, Dual, jacobian, sums_of_rows, variables
 
 # Central differences with this step: truncation 1e-10 of the third derivative, rounding 1e-11.
 STEP = 1e-5
@@ -173,6 +173,20 @@ def test_a_sum_is_that_of_values_and_of_slopes() -> None:
     np.testing.assert_array_equal(total.value, [2 * 6 + 9, 5 * 6 + 21])
     np.testing.assert_array_equal(total.parts[0], [6, 6])
     np.testing.assert_array_equal(total.parts[1], [3, 3])  # a slope that is one number, thrice
+
+
+def test_sums_of_rows_are_those_of_values_and_of_slopes() -> None:
+    """Rows 0 and 3 have nothing, row 1 has two values, row 2 one."""
+    rows = np.array([1, 1, 2])
+    value, slope = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), np.array([[10.0], [20.0]])
+    found = sums_of_rows(Dual(value, {0: slope, 1: value}), rows, 4)
+    assert isinstance(found, Dual)
+    np.testing.assert_array_equal(found.value, [[0, 3, 3, 0], [0, 9, 6, 0]])
+    np.testing.assert_array_equal(found.parts[0], [[0, 20, 10, 0], [0, 40, 20, 0]])
+    np.testing.assert_array_equal(found.parts[1], found.value)
+    np.testing.assert_array_equal(sums_of_rows(value, rows, 4), found.value)
+    none = sums_of_rows(np.empty((2, 0)), np.empty(0, dtype=int), 3)
+    np.testing.assert_array_equal(none, np.zeros((2, 3)))
 
 
 def test_indexing_takes_values_and_slopes_alike() -> None:

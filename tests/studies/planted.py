@@ -12,7 +12,7 @@ from scalelab.counting import Shape, count_parameters, flops_per_token
 from scalelab.studies.evidence import CURVE_SCHEMA, NOISE_SCHEMA, Run
 from scalelab.studies.ladder import LadderSpec, Rung, build
 from scalelab.studies.sizes import Family, rungs
-from scalelab.training.loop import log_spaced
+from scalelab.training.milestones import log_spaced
 from scalelab.training.spec import TrainSpec
 
 Law = Callable[[float, float], float]

@@ -18,7 +18,7 @@ from scalelab.studies.design import Bench
 from scalelab.studies.evidence import CURVE_SCHEMA, Run
 from scalelab.studies.ladder import LadderSpec, Rung, build
 from scalelab.studies.sizes import rungs
-from scalelab.training.loop import log_spaced
+from scalelab.training.milestones import log_spaced
 from scalelab.training.spec import TrainSpec
 from scalelab.units import Budget
 

@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_used_is_told_when_it_is_read(
         ("seed=seed", "sead=seed", "there is no field 'sead' of TrainSpec to change; there are"),
         ("seed=seed", "weight_decay='.1'", "run mine-1: weight_decay is '.1'; a number is"),
         ("seed=seed", "seed=1.5", "run mine-1: seed is 1.5; a whole number is expected"),
-        ('f"mine-', 'f"mine/', "a run is named 'mine/1'"),
+        ('f"mine-', 'f"mine/', "run is 'mine/1'; letters, digits"),
     ],
 )
 def test_a_plan_that_fails_names_file_and_line(

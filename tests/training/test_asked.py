@@ -19,7 +19,7 @@ from scalelab.errors import CorpusError, SpecError, TrainingError
 from scalelab.models import LanguageModel
 from scalelab.training.evaluate import Evaluator
 from scalelab.training.loop import Trainer
-from scalelab.training.records import read_lines
+from scalelab.training.records import EvalLine, read_lines
 from scalelab.training.spec import TrainSpec
 
 CPU = torch.device("cpu")
@@ -107,7 +107,7 @@ def test_a_trunk_has_no_positions_and_a_loss_at_its_last_step(
     assert train(trunk, folder) == "finished"
     assert not (folder / "positions.json").exists()
     assert "loss.same" not in outcome(folder)
-    assert [line["step"] for line in read_lines(folder / "evals.jsonl")] == [18]
+    assert [line.step for line in read_lines(folder / "evals.jsonl", EvalLine).lines] == [18]
 
 
 # --- less data ------------------------------------------------------------------------------------
@@ -142,16 +142,16 @@ def test_a_run_stops_when_its_loss_has_turned_and_is_its_best_model(
 ) -> None:
     assert train(greedy, folder) == "finished"
     values = outcome(folder)
-    evals = list(read_lines(folder / "evals.jsonl"))
-    best = min(evals, key=lambda line: line["loss"])
-    assert values["steps"] == best["step"]
-    assert values["tokens"] == best["tokens"]
-    assert values["flops"] == flops_per_token(greedy.shape) * best["tokens"]
-    after = [line for line in evals if line["step"] > best["step"]]
+    evals = list(read_lines(folder / "evals.jsonl", EvalLine).lines)
+    best = min(evals, key=lambda line: line.loss)
+    assert values["steps"] == best.step
+    assert values["tokens"] == best.tokens
+    assert values["flops"] == flops_per_token(greedy.shape) * best.tokens
+    after = [line for line in evals if line.step > best.step]
     assert len(after) == greedy.patience
-    assert values["stopped_at_step"] == evals[-1]["step"] < greedy.steps
-    assert values["loss"] < evals[-1]["loss"] - 0.1
-    assert values["loss"] == pytest.approx(best["loss"], abs=0.2), "more of the held-out text"
+    assert values["stopped_at_step"] == evals[-1].step < greedy.steps
+    assert values["loss"] < evals[-1].loss - 0.1
+    assert values["loss"] == pytest.approx(best.loss, abs=0.2), "more of the held-out text"
     assert not (folder / "checkpoint").exists()
 
 
@@ -210,7 +210,7 @@ def test_evaluations_that_never_improve_end_it_with_the_first(
     monkeypatch.setattr(Evaluator, "by_position", lambda *_: np.full(32, float(next(losses))))
     train(replace(quick, patience=2, curve_points=24), folder)
     values = outcome(folder)
-    first, _, third, *_ = (line["step"] for line in read_lines(folder / "evals.jsonl"))
+    first, _, third, *_ = (line.step for line in read_lines(folder / "evals.jsonl", EvalLine).lines)
     assert (values["steps"], values["stopped_at_step"]) == (first, third)
 
 
@@ -258,7 +258,7 @@ def test_a_branch_with_another_batch_goes_on_from_the_same_tokens(
     assert trainer.train(lambda *_: None, lambda: False) == "finished"
     values = outcome(tmp_path / "wide")
     assert (values["steps"], values["tokens"], values["batch_tokens"]) == (8, 2048, 256)
-    steps = [line["step"] for line in read_lines(tmp_path / "wide" / "evals.jsonl")]
+    steps = [line.step for line in read_lines(tmp_path / "wide" / "evals.jsonl", EvalLine).lines]
     assert min(steps) > 4
 
 

@@ -12,13 +12,13 @@ from scalelab.training.checkpoint import load_checkpoint, save_checkpoint
 from scalelab.training.records import WRITING, checkpoints, drop_checkpoints
 
 
-def test_newest_is_loaded_and_older_ones_go_unless_kept(tmp_path: Path) -> None:
-    for step in (10, 20, 30):
+def test_newest_is_loaded_and_all_but_the_one_before_go_unless_kept(tmp_path: Path) -> None:
+    for step in (10, 20, 30, 40):
         save_checkpoint(tmp_path / "c", step, {"x": torch.tensor(step)}, keep=(10,))
-    assert sorted(step for _, step in checkpoints(tmp_path / "c")) == [10, 30]
+    assert sorted(step for _, step in checkpoints(tmp_path / "c")) == [10, 30, 40]
     newest = load_checkpoint(tmp_path / "c")
     assert newest is not None
-    assert int(newest["x"]) == 30
+    assert int(newest["x"]) == 40
     forked = load_checkpoint(tmp_path / "c", 10)
     assert forked is not None
     assert int(forked["x"]) == 10

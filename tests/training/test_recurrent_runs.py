@@ -14,7 +14,7 @@ from scalelab.corpus import Corpus
 from scalelab.counting import RecurrentShape
 from scalelab.table import read_runs
 from scalelab.training.loop import Trainer
-from scalelab.training.records import read_lines
+from scalelab.training.records import NoiseLine, read_lines
 from scalelab.training.spec import TrainSpec
 
 CPU = torch.device("cpu")
@@ -130,9 +130,9 @@ def test_accumulated_rows_and_states_give_the_step_of_the_batch(
 
 def test_noise_scale_is_measured_along_the_way(recurrent: TrainSpec, folder: Path) -> None:
     train(replace(recurrent, noise_every=2), folder)
-    lines = list(read_lines(folder / "noise.jsonl"))
+    lines = list(read_lines(folder / "noise.jsonl", NoiseLine).lines)
     assert len(lines) == 30
-    assert all(line["noise"] > 0 for line in lines), "parts differ more than their mean"
+    assert all(line.noise > 0 for line in lines), "parts differ more than their mean"
 
 
 def test_an_absurd_rate_ends_as_diverged(recurrent: TrainSpec, folder: Path) -> None:

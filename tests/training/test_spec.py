@@ -52,7 +52,7 @@ def test_a_branch_forks_at_the_trunks_step() -> None:
         (SPEC, {"unique_tokens": -1}, "unique_tokens is -1"),
         (SPEC, {"patience": 2, "curve_points": 0}, "patience 2 with 0 evaluations"),
         (SPEC, {"patience": 2, "kind": "trunk"}, "a trunk does not stop early"),
-        (SPEC, {"patience": -1}, "patience -1"),
+        (SPEC, {"patience": -1}, "patience is -1"),
         (SPEC, {"others": (("a", "/x"), ("a", "/y"))}, "two other texts have one name"),
     ],
 )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scalelab.cli.common import TableOptions, named_law, print_json, print_lines
+
+if TYPE_CHECKING:
+    from scalelab.laws import Law
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,13 @@ def backtest(command: Backtest) -> int:
     from scalelab.fitting import Candidate
     from scalelab.fitting import backtest as test
 
-    table = command.table()
-    laws = [named_law(name) for name in command.law]
+    laws: list[Law] = []
+
+    def needs(columns: Sequence[str]) -> list[str]:
+        laws.extend(named_law(name, columns) for name in command.law)
+        return [*(c for law in laws for c in (*law.inputs, law.response)), "flops"]
+
+    table = command.table(needs)
     candidates = [Candidate(law, weight) for law in laws for weight in (None, *command.weights)]
     found = test(
         table.finished,

@@ -108,14 +108,27 @@ def ranges(option: str, words: Sequence[str]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def named_law(text: str, columns: Sequence[str] = (), over: str | None = None) -> Law:
-    """The law of a name, or of a formula, in which `columns` are inputs."""
+def named_law(
+    text: str,
+    columns: Sequence[str] = (),
+    over: str | None = None,
+    *,
+    inputs: Sequence[str] = (),
+    parameters: Sequence[str] = (),
+) -> Law:
+    """The law of a name, or of a formula.
+
+    columns: of the table, which are inputs where the formula names them. inputs, parameters: names
+    of which the user says what they are.
+    """
     from scalelab.laws import custom_law, get_law
 
-    if any(sign in text for sign in "+*/^("):
+    if any(sign in text for sign in "+*/^(="):
         if over is not None:
             raise SpecError(f"a formula names its own columns; leave out --over {over}.")
-        return custom_law(text, inputs=columns)
+        return custom_law(text, parameters, inputs=inputs, columns=columns)
+    if inputs or parameters:
+        raise SpecError("--input and --parameter are for the names in a formula; leave them out.")
     return get_law(text, over)
 
 

@@ -35,6 +35,10 @@ class Fit(TableOptions):
     over: str | None = None
     """For a law in one variable, the column that it is over; for one of transfer, the loss that it
     describes."""
+    input: tuple[str, ...] = ()
+    """Names in a formula that are columns, where they could be parameters too."""
+    parameter: tuple[str, ...] = ()
+    """Names in a formula that are parameters, where they could be columns too."""
     fix: tuple[str, ...] = ()
     """NAME=VALUE: parameters held at a value."""
     tie: tuple[str, ...] = ()
@@ -79,17 +83,28 @@ class Fit(TableOptions):
     """Write the fit as JSON, for Fit.load."""
 
     def chosen_law(self, columns: Sequence[str] = ()) -> Law:
-        """The law asked for, with what is held of it. columns: of the table, inputs by name."""
-        law = named_law(self.law, columns, self.over)
+        """The law asked for, with its restrictions. columns: of the table, inputs by name."""
+        law = named_law(self.law, columns, self.over, inputs=self.input, parameters=self.parameter)
         held = (numbers("fix", self.fix), pairs("tie", self.tie), ranges("bound", self.bound))
         return law.restrict(*held) if any(held) else law
+
+    def needed(self, law: Law) -> list[str]:
+        """The columns that the table must have for a law and the options given."""
+        adjusted = {"steps_min": "steps", "flops_min": "flops", "critical_batch": "batch_tokens"}
+        wanted = [*law.inputs, law.response]
+        if self.critical_batch:
+            wanted = [adjusted.get(name, name) for name in wanted] + ["batch_tokens", "loss"]
+        if self.sweep:
+            wanted += [*self.sweep, "loss"]
+        counted = {name for name in ("params", "flops") if getattr(self, name)}
+        return [name for name in dict.fromkeys(wanted) if name not in counted]
 
 
 def fit(command: Fit) -> int:
     """`scalelab fit`."""
     if command.conventions:
         return _by_convention(command)
-    model = _fit(command, _table(command))
+    model = _fit(command, *_table(command))
     if command.out:
         model.save(command.out)
     if command.json:
@@ -99,12 +114,23 @@ def fit(command: Fit) -> int:
     return 0
 
 
-def _table(command: Fit) -> RunTable:
-    """The table, with a notice of settings that vary where no sweep answers it."""
-    return command.table(without=("settings-vary",) if command.sweep else ())
+def _table(command: Fit) -> tuple[RunTable, Law | None]:
+    """The table and the law, None for auto: what the law is over depends on the table's columns."""
+    laws: list[Law] = []
+
+    def needs(columns: Sequence[str]) -> list[str]:
+        laws.append(command.chosen_law(columns))
+        return command.needed(laws[0])
+
+    # That settings vary is a notice where no sweep answers it.
+    table = command.table(
+        None if command.law == "auto" else needs,
+        without=("settings-vary",) if command.sweep else (),
+    )
+    return table, laws[0] if laws else None
 
 
-def _fit(command: Fit, table: RunTable) -> Model:
+def _fit(command: Fit, table: RunTable, law: Law | None) -> Model:
     from scalelab.errors import InputError
     from scalelab.fitting import at_best_batch
     from scalelab.fitting.auto import noticed
@@ -112,11 +138,13 @@ def _fit(command: Fit, table: RunTable) -> Model:
     runs = table.finished
     if command.critical_batch:
         runs = at_best_batch(runs, numbers("critical-batch", command.critical_batch))
+    elif law is not None and not command.sweep:
+        law, runs = _by_its_name(law, runs, table)
     if not command.sweep:
-        return _fitted(command, table, runs)
-    found = _swept(command, runs)
+        return _fitted(command, table, runs, law)
+    found = _swept(command, runs, law)
     try:
-        model = _fitted(command, table, found.optima)
+        model = _fitted(command, table, found.optima, law)
     except InputError:
         # The optima are too few for what was left out.
         print_lines([str(notice) for notice in found.notices], error=True)
@@ -124,7 +152,19 @@ def _fit(command: Fit, table: RunTable) -> Model:
     return noticed(model, *found.notices)
 
 
-def _swept(command: Fit, runs: pl.DataFrame) -> Sweeps:
+def _by_its_name(law: Law, runs: pl.DataFrame, table: RunTable) -> tuple[Law, pl.DataFrame]:
+    """A response that was given as the loss and is none goes by its own name."""
+    from dataclasses import replace
+
+    from scalelab.table.missing import is_of_loss
+
+    name = table.mapping.get("loss", "loss")
+    if law.response != "loss" or "loss" in law.inputs or name in runs.columns or is_of_loss(name):
+        return law, runs
+    return replace(law, response=name), runs.rename({"loss": name})
+
+
+def _swept(command: Fit, runs: pl.DataFrame, law: Law | None) -> Sweeps:
     """The best of each sweep. Runs that differ in an input of the law are other runs."""
     from scalelab.errors import SpecError
     from scalelab.fitting import sweeps
@@ -132,9 +172,7 @@ def _swept(command: Fit, runs: pl.DataFrame) -> Sweeps:
     for name in command.sweep:
         if name in ("params", "tokens", "flops", "loss") or command.sweep.count(name) > 1:
             raise SpecError(f"--sweep {name}: name hyper-parameters such as lr, each once.")
-    inputs: tuple[str, ...] = ()
-    if command.law != "auto":
-        inputs = command.chosen_law(_numeric(runs)).inputs
+    inputs = () if law is None else law.inputs
     by = [name for name in ("params", "tokens") if name in runs.columns]
     also = [
         name
@@ -147,11 +185,7 @@ def _swept(command: Fit, runs: pl.DataFrame) -> Sweeps:
     return sweeps(runs, command.sweep, [*by, *also] or None)
 
 
-def _numeric(runs: pl.DataFrame) -> list[str]:
-    return [name for name in runs.columns if runs[name].dtype.is_numeric()]
-
-
-def _fitted(command: Fit, table: RunTable, runs: pl.DataFrame) -> Model:
+def _fitted(command: Fit, table: RunTable, runs: pl.DataFrame, law: Law | None) -> Model:
     from scalelab.errors import SpecError
     from scalelab.fitting import checked, fit_auto
     from scalelab.fitting import fit as fit_law
@@ -169,8 +203,8 @@ def _fitted(command: Fit, table: RunTable, runs: pl.DataFrame) -> Model:
         "raw": command.raw,
         "above": command.above,
     }
-    if command.law == "auto":
-        chosen = ("fix", "tie", "bound", "over", "weights", "std")
+    if law is None:
+        chosen = ("fix", "tie", "bound", "over", "weights", "std", "input", "parameter")
         if given := [name for name in chosen if getattr(command, name)]:
             raise SpecError(f"--law auto chooses law and weights itself; leave out --{given[0]}.")
         if command.estimator == "shared-noise":
@@ -179,13 +213,7 @@ def _fitted(command: Fit, table: RunTable, runs: pl.DataFrame) -> Model:
                 "alone: name a law, or leave out --estimator."
             )
         return fit_auto(runs, **shared)
-    model = fit_law(
-        command.chosen_law(_numeric(runs)),
-        runs,
-        weights=command.weights,
-        std=command.std,
-        **shared,
-    )
+    model = fit_law(law, runs, weights=command.weights, std=command.std, **shared)
     return checked(model, runs)
 
 
@@ -200,7 +228,7 @@ def _by_convention(command: Fit) -> int:
         raise SpecError(
             f"--conventions counts N in every way and writes no file; leave out --{given[0]}."
         )
-    names = available(_table(command).frame)
+    names = available(_table(command)[0].frame)
     if not names:
         raise SpecError(
             "the table has one way to count N; parameters by part (params_embedding, "
@@ -210,7 +238,7 @@ def _by_convention(command: Fit) -> int:
     found = {}
     for name in names:
         one = replace(command, params=name, flops="6N")
-        found[name] = _fit(one, _table(one))
+        found[name] = _fit(one, *_table(one))
     if command.json:
         print_json({"conventions": {name: model.to_dict() for name, model in found.items()}})
         return 0

@@ -8,15 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scalelab import schema
 from scalelab.corpus.pieces import SPLITS, shown
 from scalelab.corpus.shards import Shards
 from scalelab.errors import CorpusError, Notice
+from scalelab.schema import Count, Whole
 from scalelab.units import format_count
 
 RECORD = "corpus.json"
 GOOD_EPOCHS = 4
 """Passes over the same text that are nearly as good as new text. (paper: Muennighoff et al. 2023,
 section 6)"""
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What corpus.json holds; see `Corpus`."""
+
+    name: str
+    tokenizer: str
+    vocabulary: Whole
+    boundary: Count | None
+    duplicates: Count
+    duplicate_bytes: Count
+    notices: tuple[Notice, ...]
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -50,32 +66,31 @@ class Corpus:
         """
         path = folder / RECORD
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = schema.read(_Record, json.loads(path.read_text(encoding="utf-8")))
             shards = [Shards.open(folder / f"{split}.tokens") for split in SPLITS]
             corpus = cls(
                 folder=folder,
-                name=record["name"],
-                tokenizer=record["tokenizer"],
-                vocabulary=record["vocabulary"],
-                boundary=record["boundary"],
-                duplicates=record["duplicates"],
-                duplicate_bytes=record["duplicate_bytes"],
-                notices=tuple(Notice(**notice) for notice in record["notices"]),
+                name=record.name,
+                tokenizer=record.tokenizer,
+                vocabulary=record.vocabulary,
+                boundary=record.boundary,
+                duplicates=record.duplicates,
+                duplicate_bytes=record.duplicate_bytes,
+                notices=record.notices,
                 train=shards[0],
                 valid=shards[1],
                 test=shards[2],
             )
-            fingerprint = record["fingerprint"]
         except OSError as error:
             raise CorpusError(
                 f"{shown(folder)} is not a prepared corpus: cannot read {RECORD}: {error.strerror}."
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise CorpusError(
-                f"{shown(path)} is damaged ({error!r}). Delete the folder {shown(folder)} and "
+                f"{shown(path)} is damaged ({error}). Delete the folder {shown(folder)} and "
                 "prepare the text again."
             ) from error
-        if fingerprint != corpus.fingerprint:
+        if record.fingerprint != corpus.fingerprint:
             raise CorpusError(
                 f"the files in {shown(folder)} do not belong together. Delete the folder and "
                 "prepare the text again."

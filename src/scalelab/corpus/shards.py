@@ -10,19 +10,20 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scalelab import schema
 from scalelab.corpus.encoders import Tokens
 from scalelab.corpus.pieces import PIECE, shown
 from scalelab.errors import CorpusError
+from scalelab.schema import Count
 
 MAGIC = "scalelab-tokens"
 VERSION = 1
 HEADER_BYTES = 1024
-_DTYPES = ("<u1", "<u2", "<u4")
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Header:
     """
 
     tokenizer: str
-    vocabulary: int
-    dtype: str
-    tokens: int
-    boundaries: int
-    documents: int
-    bytes: int
+    vocabulary: Count
+    dtype: Literal["<u1", "<u2", "<u4"]
+    tokens: Count
+    boundaries: Count
+    documents: Count
+    bytes: Count
     sha256: str
 
 
@@ -139,10 +140,11 @@ class ShardWriter:
         self, tokenizer: str, vocabulary: int, *, boundaries: int, documents: int, size: int
     ) -> Shards:
         """Write the header and sync. size: bytes of the text."""
+        dtypes: dict[int, Literal["<u1", "<u2", "<u4"]] = {1: "<u1", 2: "<u2", 4: "<u4"}
         header = Header(
             tokenizer,
             vocabulary,
-            f"<u{self._dtype.itemsize}",
+            dtypes[self._dtype.itemsize],
             self.tokens,
             boundaries,
             documents,
@@ -174,11 +176,8 @@ def _parse(raw: bytes, path: Path) -> Header:
                 f"{shown(path)} has format {version}, this scalelab reads {VERSION}. Delete the "
                 f"folder {shown(path.parent)} and prepare the text again."
             )
-        header = Header(**fields)
-        counts = (header.tokens, header.vocabulary, header.boundaries)
-        if header.dtype not in _DTYPES or not all(type(n) is int and n >= 0 for n in counts):
-            raise ValueError("impossible values")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        header = schema.read(Header, fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorpusError(
             f"{shown(path)} does not begin with the header of a token file. It is damaged: delete "
             f"the folder {shown(path.parent)} and prepare the text again."

@@ -19,6 +19,9 @@ from typing import Any, Self
 
 from scalelab.errors import ScalelabError, TrainingError
 
+FORK_LOST = "fork-lost"
+"""Status of a branch whose trunk's checkpoint is missing or damaged."""
+
 GRACE = 20.0
 """Seconds that a process gets to write its checkpoint after it was asked to stop."""
 
@@ -38,7 +41,10 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker said. kind: progress or end (of the run in `folder`)."""
+    """What a worker said of the run in `folder`.
+
+    kind: progress, note (`error` is its text) or end.
+    """
 
     kind: str
     folder: Path
@@ -72,18 +78,21 @@ class _Process:
 
     def _listen(self, events: queue.Queue[tuple[_Process, dict[str, Any]]]) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict) and "event" in event:
-                    events.put((self, event))
+        # Reading ends with ValueError where the pipe is closed meanwhile.
+        with contextlib.suppress(ValueError):
+            for line in self.process.stdout:
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict) and "event" in event:
+                        events.put((self, event))
         self.process.wait()
         events.put((self, {"event": "gone", "code": self.process.returncode}))
 
     def _keep_errors(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.errors = [*self.errors[-20:], line.rstrip()]
+        with contextlib.suppress(ValueError):
+            for line in self.process.stderr:
+                self.errors = [*self.errors[-20:], line.rstrip()]
 
     def send(self, folder: Path, seconds: float) -> None:
         assert self.process.stdin is not None
@@ -198,6 +207,8 @@ class Pool:
                 yield Event(
                     "end", Path(event["folder"]), status=event["status"], error=event["error"]
                 )
+            elif kind == "note":
+                yield Event("note", Path(event["folder"]), error=event["text"])
             elif kind == "progress":
                 yield Event(
                     "progress",

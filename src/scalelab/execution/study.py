@@ -17,8 +17,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scalelab.counting import flops_per_token
-from scalelab.errors import RecordError
-from scalelab.training.records import read_json, read_lines, write_json
+from scalelab.errors import Notice, RecordError
+from scalelab.training.records import (
+    EvalLine,
+    MetricsLine,
+    NoiseLine,
+    has_checksum,
+    read_lines,
+    write_json,
+)
+from scalelab.training.result import read_positions, read_result
+from scalelab.training.resume import metrics_gap, record_gaps
 from scalelab.training.spec import TrainSpec, read_spec
 
 
@@ -32,7 +41,7 @@ def register(study: Path, spec: TrainSpec) -> Path:
         if there != spec:
             differs = ", ".join(
                 f"{name} {getattr(there, name)!r}, wanted is {getattr(spec, name)!r}"
-                for name in vars(spec)
+                for name in spec.to_dict()
                 if getattr(there, name) != getattr(spec, name)
             )
             raise RecordError(
@@ -59,17 +68,63 @@ def specs(study: Path) -> Iterator[TrainSpec]:
         yield read_spec(path)
 
 
-def result(study: Path, run: str) -> dict[str, Any] | None:
-    """The result of a run; None while it has not ended."""
-    path = study / run / "result.json"
-    if not path.exists():
-        return None
-    values = read_json(path)
-    if not (isinstance(values, dict) and values):
+def result(study: Path, spec: TrainSpec) -> dict[str, Any] | None:
+    """The result of a run; None while it has not ended.
+
+    Raises DamagedRecordError where it is damaged, RecordError where it is that of another run.
+    """
+    return read_result(study / spec.run, spec)
+
+
+def check_records(study: Path, spec: TrainSpec) -> None:
+    """Refuse the records of an ended run that lack what its numbers are made from.
+
+    Raises RecordError. Lines of older versions, which have no checksum, are refused where one is
+    damaged and no later line replaces it.
+    """
+    folder = study / spec.run
+    values = result(study, spec)
+    if values is None or spec.kind == "speed":
+        return
+    there = has_checksum(folder / "result.json")
+    positions = read_positions(folder, spec)
+    if there and spec.kind == "run" and values["status"] == "finished" and not len(positions):
         raise RecordError(
-            f"{path} is no result of a run; delete it and run the same command again."
+            f"{folder / 'positions.json'} is missing, though the run has ended. Delete {folder} "
+            "and run the same command again: the run is trained again."
         )
-    return values
+    until = values.get("stopped_at_step") or values["steps"]
+    if values["status"] == "diverged":
+        until -= 1  # it ended before the lines of that step
+    gap = next(record_gaps(folder, spec, until), None)
+    if gap is not None and (there or "damaged" in gap):
+        raise RecordError(
+            f"{folder}: {gap}. Delete {folder} and run the same command again: the run is trained "
+            "again."
+        )
+
+
+def metrics_notices(study: Path, runs: Iterable[TrainSpec]) -> tuple[Notice, ...]:
+    """What the records of ended runs lack that only pictures show."""
+    found = []
+    for spec in runs:
+        values = None if spec.kind == "speed" else result(study, spec)
+        if values is None or not has_checksum(study / spec.run / "result.json"):
+            continue
+        until = values.get("stopped_at_step") or values["steps"]
+        gap = metrics_gap(study / spec.run, spec, until - (values["status"] == "diverged"))
+        if gap is not None:
+            found.append(f"{spec.run}: {gap}")
+    if not found:
+        return ()
+    more = f" So do {len(found) - 3} further runs." if len(found) > 3 else ""
+    return (
+        Notice(
+            "metrics-damaged",
+            "Curves of the training loss, which decide no number, lack points. "
+            f"{'; '.join(found[:3])}.{more}",
+        ),
+    )
 
 
 @contextmanager
@@ -117,7 +172,7 @@ def run_table(
     for spec in runs:
         if spec.kind != "run":
             continue
-        values = result(study, spec.run)
+        values = result(study, spec)
         if values is None:
             status = "failed" if spec.run in failed else "running"
             values = {"run": spec.run, "status": status, "trunk": spec.trunk or spec.run}
@@ -135,13 +190,13 @@ def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float])
         {
             "run": spec.run,
             "trunk": spec.trunk or spec.run,
-            "step": line["step"],
-            "tokens": line["tokens"],
-            "flops": line["tokens"] * flops[spec.run],
-            "loss": line["loss"],
-            "train_loss": near.get("loss"),
-            "lr": near.get("lr"),
-            "grad_norm": near.get("grad_norm"),
+            "step": line.step,
+            "tokens": line.tokens,
+            "flops": line.tokens * flops[spec.run],
+            "loss": line.loss,
+            "train_loss": None if near is None else near.loss,
+            "lr": None if near is None else near.lr,
+            "grad_norm": None if near is None else near.grad_norm,
         }
         for spec in runs
         if spec.kind == "run"
@@ -161,20 +216,31 @@ def curve_table(study: Path, runs: Iterable[TrainSpec], flops: dict[str, float])
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _curve(study: Path, spec: TrainSpec) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def _curve(study: Path, spec: TrainSpec) -> Iterator[tuple[EvalLine, MetricsLine | None]]:
     """Held-out evaluations along a run, its trunk's part first, each with what was logged then."""
-    folders: list[tuple[Path, int | None]] = [(study / spec.run, None)]
+    folders: list[tuple[Path, str | None, int | None]] = [
+        (study / spec.run, spec.fingerprint, None)
+    ]
     if spec.trunk is not None:
         # Tokens, not steps: a branch may have another batch than its trunk.
-        folders.insert(0, (study / spec.trunk, spec.fork_step * spec.batch_tokens))
-    for folder, until in folders:
-        logged = list(read_lines(folder / "metrics.jsonl"))
-        for line in read_lines(folder / "evals.jsonl", "tokens", "loss"):
-            if until is not None and line["tokens"] > until:
+        trunk = study / spec.trunk
+        folders.insert(0, (trunk, _owner(trunk), spec.fork_step * spec.batch_tokens))
+    for folder, owner, until in folders:
+        logged = list(read_lines(folder / "metrics.jsonl", MetricsLine, owner).lines)
+        for line in read_lines(folder / "evals.jsonl", EvalLine, owner).lines:
+            if until is not None and line.tokens > until:
                 break
-            while len(logged) > 1 and logged[1]["step"] <= line["step"]:
+            while len(logged) > 1 and logged[1].step <= line.step:
                 logged.pop(0)
-            yield line, logged[0] if logged else {}
+            yield line, logged[0] if logged else None
+
+
+def _owner(folder: Path) -> str | None:
+    """The fingerprint of the run of a folder, where its run.json is readable."""
+    try:
+        return read_spec(folder / "run.json").fingerprint
+    except RecordError:
+        return None
 
 
 class RunRecord(NamedTuple):
@@ -202,21 +268,27 @@ def read_run(study: Path, spec: TrainSpec) -> RunRecord:
     """What run `spec` has left in a study's folder; empty tables where it has not begun."""
     per_token = flops_per_token(spec.shape)
     curve = [
-        (line["step"], line["tokens"], line["tokens"] * per_token, line["loss"], near.get("lr"))
+        (
+            line.step,
+            line.tokens,
+            line.tokens * per_token,
+            line.loss,
+            None if near is None else near.lr,
+        )
         for line, near in _curve(study, spec)
     ]
+    folder = study / spec.run
     noise = [
-        (line["step"], line["signal"], line["noise"])
-        for line in read_lines(study / spec.run / "noise.jsonl", "signal", "noise")
+        (line.step, line.signal, line.noise)
+        for line in read_lines(folder / "noise.jsonl", NoiseLine, spec.fingerprint).lines
     ]
     training = [
-        (line["step"], line["loss"])
-        for line in read_lines(study / spec.run / "metrics.jsonl", "loss")
+        (line.step, line.loss)
+        for line in read_lines(folder / "metrics.jsonl", MetricsLine, spec.fingerprint).lines
     ]
-    path = study / spec.run / "positions.json"
-    # Without a result the run goes on, and writes this again.
-    values = result(study, spec.run)
-    positions = read_json(path)["loss"] if values is not None and path.exists() else []
+    # Without a result the run goes on, and writes its positions again.
+    values = result(study, spec)
+    positions = np.empty(0) if values is None else read_positions(folder, spec)
     return RunRecord(
         values,
         pl.DataFrame(
@@ -235,7 +307,7 @@ def read_run(study: Path, spec: TrainSpec) -> RunRecord:
             schema={"step": pl.Int64, "signal": pl.Float64, "noise": pl.Float64},
             orient="row",
         ),
-        np.array(positions, dtype=np.float64),  # null, where a loss was not finite, is NaN
+        positions,
         pl.DataFrame(training, schema={"step": pl.Int64, "loss": pl.Float64}, orient="row"),
         pl.DataFrame(
             list(_octaves(study, spec)),
@@ -245,9 +317,9 @@ def read_run(study: Path, spec: TrainSpec) -> RunRecord:
     )
 
 
-def _octaves(study: Path, spec: TrainSpec) -> Iterator[tuple[int, float, float]]:
+def _octaves(study: Path, spec: TrainSpec) -> Iterator[tuple[int, float, float | None]]:
     """Step, position and loss of every octave at every evaluation of the run itself."""
-    for line in read_lines(study / spec.run / "evals.jsonl", "octaves"):
-        for k, loss in enumerate(line["octaves"]):
+    for line in read_lines(study / spec.run / "evals.jsonl", EvalLine, spec.fingerprint).lines:
+        for k, loss in enumerate(line.octaves):
             first, last = 2 ** (k - 1) + 1 if k else 1, min(2**k, spec.shape.context)
-            yield line["step"], math.sqrt(first * last), loss
+            yield line.step, math.sqrt(first * last), loss

@@ -2,8 +2,8 @@
 
 It reads one JSON object a line from standard input, ``{"folder": ..., "seconds": ...}``, trains
 the run that the folder's run.json describes, and writes events to standard output, one JSON object
-a line: ``ready``, ``progress``, ``end``. SIGTERM makes it write a checkpoint and end; so does the
-death of its parent.
+a line: ``ready``, ``progress``, ``note``, ``end``. SIGTERM makes it write a checkpoint and end; so
+does the death of its parent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +22,8 @@ from typing import Any
 import torch
 
 from scalelab.errors import ScalelabError
-from scalelab.training.loop import Trainer
+from scalelab.execution.pool import FORK_LOST
+from scalelab.training.loop import ForkLostError, Trainer
 from scalelab.training.spec import read_spec
 from scalelab.training.speed import measure_speed
 
@@ -62,16 +65,7 @@ class Worker:
         for line in sys.stdin:
             job = json.loads(line)
             folder = Path(job["folder"])
-            try:
-                status, error = self.train(folder, job.get("seconds", 1.0)), None
-            except ScalelabError as problem:
-                status, error = "failed", str(problem)
-            except torch.AcceleratorError as problem:
-                # The GPU takes nothing more from this process: the pool starts another, which goes
-                # on from the checkpoint.
-                sys.exit(f"AcceleratorError: {str(problem).partition(chr(10))[0]}")
-            except (OSError, RuntimeError, MemoryError) as problem:
-                status, error = "failed", f"{type(problem).__name__}: {problem}"
+            status, error = attempt(partial(self.train, folder, job.get("seconds", 1.0)))
             tell(event="end", folder=str(folder), status=status, error=error)
             if self.should_stop():
                 return
@@ -86,7 +80,26 @@ class Worker:
         def progress(step: int, loss: float, speed: float) -> None:
             tell(event="progress", folder=str(folder), step=step, loss=loss, speed=speed)
 
-        return Trainer(spec, folder, self.device).train(progress, self.should_stop)
+        def say(text: str) -> None:
+            tell(event="note", folder=str(folder), text=text)
+
+        return Trainer(spec, folder, self.device, say).train(progress, self.should_stop)
+
+
+def attempt(train: Callable[[], str]) -> tuple[str, str | None]:
+    """Train a run -> its status, and why it failed."""
+    try:
+        return train(), None
+    except ForkLostError as problem:
+        return FORK_LOST, str(problem)
+    except ScalelabError as problem:
+        return "failed", str(problem)
+    except torch.AcceleratorError as problem:
+        # The GPU takes nothing more from this process: the pool starts another, which goes on from
+        # the checkpoint.
+        sys.exit(f"AcceleratorError: {str(problem).partition(chr(10))[0]}")
+    except (OSError, RuntimeError, MemoryError) as problem:
+        return "failed", f"{type(problem).__name__}: {problem}"
 
 
 def tell(**event: Any) -> None:

@@ -17,7 +17,7 @@ from scalelab.errors import FitError, Notice
 from scalelab.fitting.components import estimate_components
 from scalelab.fitting.estimator import Estimator, batch
 from scalelab.fitting.objective import Prior, Whitening
-from scalelab.fitting.result import PROGRESS, CurveReach, tells_compute
+from scalelab.fitting.result import FALLS, PROGRESS, CurveReach, beyond, fall_of, tells_compute
 from scalelab.fitting.solver import minimise
 from scalelab.laws import Array, starts_of
 
@@ -28,34 +28,33 @@ if TYPE_CHECKING:
 
 CUTS = (1.5, 2.0, 3.0)
 """Later parts: points beyond the largest progress over each of these are predicted from the rest.
-At 4.5 most laws had too little left to be told apart (measured: benchmarks/curve_forecast.py)."""
+At 4.5 too little was left to fit most laws (measured: docs/LOG.md, 2026-11-28)."""
 OWN_SHARE = 0.5
 """Part of a prediction's own variance that is taken off its squared error: the rest is the law's.
 A law that is wrong takes its misfit for noise and expects too much error (measured: docs/LOG.md,
 2026-11-28)."""
 NEW, GROWTH = 2.0, 3.0
-"""Times the error of the cuts that is expected of a curve that nobody has seen, and of its growth
+"""Times the error of the cuts that is expected of a curve that was not fitted, and of its growth
 beyond the data: few curves show too little, and errors grow faster than the logarithm (measured:
 docs/LOG.md, 2026-11-28)."""
 FEW_CURVES = 5
 """Below this many curves a notice says so (assumed)."""
 _BEYOND = 0.1  # log factor from which a point counts as beyond what was fitted (assumed)
-_INSIDE = 0.3  # log factor up to which a point still tells of a new curve alone (assumed)
+_INSIDE = 0.3  # log factor up to which an error counts as that of a new curve (assumed)
 _SPARE = 2  # points beyond the number of parameters that a cut must leave
 _LEVELS = 4  # values of the progress that a cut must leave
-_MOST_POINTS = 16  # of a curve: its points go together, and more tell little more
+_MOST_POINTS = 16  # of a curve: neighbours agree, and more points add little (assumed)
 _MOST_CURVES = 12  # that are left out in turn
 _MOST_STARTS = 12
-_VARIES = 1.5  # largest over smallest progress along a curve (assumed)
 _RIDGE = 1e-10  # in units of each parameter's information: what is less is unknown
 
 
 def progress_of(observed: Observations) -> str | None:
     """The input that grows along training, None where the rows are no curves of such a law.
 
-    Of a law that knows compute it is compute, which `backtest` cuts. Along curves it is the first
-    input that varies in most of them while the response falls; of rows that share no cluster, an
-    input whose name says so.
+    A law that knows compute is cut by compute, in `backtest`. Else it is the first input that
+    varies along most curves and whose name says that it grows along training, or along which the
+    response falls. Where no rows share a cluster the name alone decides.
     """
     law = observed.law
     if tells_compute(law):
@@ -65,20 +64,19 @@ def progress_of(observed: Observations) -> str | None:
     for name, values in zip(law.inputs, observed.inputs, strict=True):
         if name in law.raw:
             continue
-        if not curves and name in PROGRESS:
-            return name
-        falls = [
-            np.ptp(values[rows]) > np.log(_VARIES)
-            and np.cov(values[rows], observed.target[rows])[0, 1] < 0
+        named = name in PROGRESS
+        along = [
+            np.ptp(values[rows]) > 0
+            and (named or np.cov(values[rows], observed.target[rows])[0, 1] < 0)
             for rows in curves
         ]
-        if curves and 2 * sum(map(bool, falls)) > len(curves):
+        if 2 * sum(map(bool, along)) > len(curves) or (named and not curves):
             return name
     return None
 
 
 def notices(observed: Observations) -> Iterator[Notice]:
-    """What a fit to points of curves should say before it is back-tested."""
+    """Warnings of a fit to points of curves that has not been back-tested."""
     rows, curves, by = len(observed.target), observed.cluster_count, observed.by
     name = progress_of(observed)
     if name is None:
@@ -114,7 +112,7 @@ class Answer:
     """What a fit without them said of points of one curve, (m,) each.
 
     errors: log of predicted over measured. variance: what the fit itself expects of their square.
-    beyond: log of the progress over the largest fitted, 0 inside. ratio: of the cut, 0 where a
+    beyond: log factor beyond what was fitted, see `result.beyond`. ratio: of the cut, 0 where a
     curve was left out.
     """
 
@@ -126,12 +124,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class CurveTest:
-    """Answers at all cuts. failed: cuts without an answer, and why."""
+    """Answers at all cuts. failed: cuts without one, and why. points: see `CurveReach.of`."""
 
     progress: str
+    fall: str
     by: str
-    highest: float
-    curves: int
+    points: tuple[Array, Array]
     answers: tuple[Answer, ...]
     failed: tuple[str, ...]
 
@@ -141,9 +139,8 @@ class CurveTest:
         growth = _growth(self.answers, new)
         if growth is None:
             growth = new  # nothing lay beyond: as much again for each e-fold (assumed)
-        return CurveReach(
-            self.progress, self.highest, NEW * float(new**0.5), GROWTH * float(growth**0.5)
-        )
+        found = (NEW * float(new**0.5), GROWTH * float(growth**0.5))
+        return CurveReach.of(self.progress, self.fall, self.points, *found)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: mean relative errors of the curves left out and of the later parts."""
@@ -176,6 +173,8 @@ def curve_backtest(observed: Observations, estimator: Estimator, near: Array) ->
     place = observed.law.inputs.index(name)
     kept = part(observed, _thinned(observed, observed.inputs[place]))
     x, curve = kept.inputs[place], kept.clusters
+    fall = next((name for name in FALLS if name in kept.law.inputs), "")
+    fallen = fall_of(dict(zip(kept.law.inputs, kept.inputs, strict=True)), fall, len(x))
     cuts: list[tuple[str, float, NDArray[np.bool_]]] = []
     count = kept.cluster_count
     if count < len(curve):
@@ -185,7 +184,7 @@ def curve_backtest(observed: Observations, estimator: Estimator, near: Array) ->
     answers: list[Answer] = []
     failed: list[str] = []
     for place_name, ratio, seen in cuts:
-        found = _answers(kept, estimator, near, x, seen, ratio)
+        found = _answers(kept, estimator, near, (x, fallen), seen, ratio)
         if isinstance(found, str):
             failed.append(f"{place_name}: {found}")
         else:
@@ -195,8 +194,7 @@ def curve_backtest(observed: Observations, estimator: Estimator, near: Array) ->
             f"{len(observed.target)} points cannot be cut for a back-test ({failed[0]}). Add "
             "curves, or points early in training."
         )
-    highest = float(np.exp(observed.inputs[place].max()))
-    return CurveTest(name, observed.by, highest, count, tuple(answers), tuple(failed))
+    return CurveTest(name, fall, kept.by, (x, fallen), tuple(answers), tuple(failed))
 
 
 def part(observed: Observations, keep: NDArray[np.bool_]) -> Observations:
@@ -233,12 +231,12 @@ def _answers(
     observed: Observations,
     estimator: Estimator,
     near: Array,
-    x: Array,
+    points: tuple[Array, Array],
     seen: NDArray[np.bool_],
     ratio: float,
 ) -> list[Answer] | str:
     """One answer for each curve that has points left out, or why there is none."""
-    law = observed.law
+    law, (x, fallen) = observed.law, points
     least, levels = len(law.parameters) + _SPARE, len(np.unique(np.round(x[seen], 2)))
     if seen.sum() < least or levels < _LEVELS:
         return f"{seen.sum()} points at {levels} values are too few for {least - _SPARE} parameters"
@@ -256,13 +254,13 @@ def _answers(
     errors = value[0] - observed.target[~seen]
     known = np.isfinite(errors) & np.isfinite(variance)
     if not known.any():
-        return "the law says nothing of the points left out"
-    beyond = np.maximum(0.0, x[~seen] - x[seen].max())
+        return "no finite prediction of the points left out"
+    out = beyond(x[~seen], fallen[~seen], x[seen], fallen[seen], float(x[seen].min()))
     curve, order = observed.clusters[~seen], np.argsort(x[~seen], kind="stable")
     found = []
     for g in np.unique(curve[known]):
         own = order[(curve == g)[order] & known[order]]
-        found.append(Answer(errors[own], variance[own], beyond[own], ratio))
+        found.append(Answer(errors[own], variance[own], out[own], ratio))
     return found
 
 
@@ -315,7 +313,7 @@ def _variance(
 ) -> Array:
     """Variance of the fitted log loss at points with derivatives `asked` (p, m), linearised.
 
-    Infinite where it hangs on a parameter that the rows fitted say nothing of.
+    Infinite where it depends on a parameter that no fitted row depends on.
     """
     law = observed.law
     between, within = (np.array([one]) for one in noise)

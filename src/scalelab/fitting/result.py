@@ -21,6 +21,8 @@ RATIO = 8.0
 """How far beyond the runs fitted a back-test predicts, in compute."""
 PROGRESS = ("lr_sum", "step", "steps", "steps_min", "tokens", "examples")
 """Columns that grow along training."""
+FALLS = ("annealing", "lr_drops")
+"""Columns that say how far the rate has fallen."""
 
 
 @dataclass(frozen=True)
@@ -92,23 +94,64 @@ class Reach:
 class CurveReach:
     """How a law of learning curves erred where it had not seen them, measured by its back-test.
 
-    progress: the input that grows along training. highest: its largest value fitted. new: standard
-    deviation of the log loss on a curve that was not fitted. growth: what an e-fold of the progress
-    beyond `highest` adds, in quadrature.
+    progress: the input that grows along training. fall: the input that says how far the rate has
+    fallen, empty where the law has none. frontier: pairs of fall and log progress of the fitted
+    points that no other one exceeds in both. lowest: smallest log progress fitted. new: standard
+    deviation of the log loss on a curve that was not fitted. growth: what an e-fold beyond the data
+    adds, in quadrature.
     """
 
     progress: str
-    highest: float
+    fall: str
+    frontier: tuple[tuple[float, float], ...]
+    lowest: float
     new: float
     growth: float
 
-    def at(self, progress: Array) -> Array:
-        """Standard deviation at a progress, (n,).
+    @staticmethod
+    def of(
+        progress: str, fall: str, points: tuple[Array, Array], new: float, growth: float
+    ) -> CurveReach:
+        """points: log progress and fall of the points fitted, (n,) each."""
+        frontier: list[tuple[float, float]] = []
+        x, fallen = points
+        for i in np.lexsort((fallen, x))[::-1]:
+            if not frontier or fallen[i] > frontier[-1][0]:
+                frontier.append((float(fallen[i]), float(x[i])))
+        return CurveReach(progress, fall, tuple(frontier), float(x.min()), new, growth)
+
+    def factor(self, named: Mapping[str, Array]) -> Array:
+        """How many times beyond the data points are, (n,), 1 inside. named: inputs of the law."""
+        fallen, x = np.array(self.frontier).T
+        fell = fall_of(named, self.fall, len(named[self.progress]))
+        return np.exp(beyond(named[self.progress], fell, x, fallen, self.lowest))
+
+    def at(self, named: Mapping[str, Array]) -> Array:
+        """Standard deviation of the log loss, (n,).
 
         The same inside the data: nothing in a prediction's inputs says that its curve was fitted.
         """
-        beyond = np.maximum(0.0, np.log(progress / self.highest))
-        return np.asarray(np.hypot(self.new, self.growth * beyond))
+        return np.asarray(np.hypot(self.new, self.growth * np.log(self.factor(named))))
+
+
+def fall_of(named: Mapping[str, Array], fall: str, count: int) -> Array:
+    """How far the rate has fallen at each point, (count,); zeros where no input says it."""
+    if not fall:
+        return np.zeros(count)
+    values = named[fall].reshape(count, -1)  # a list of falls, or a sum
+    return np.asarray(values.sum(axis=1))
+
+
+def beyond(x: Array, fall: Array, seen: Array, seen_fall: Array, lowest: float) -> Array:
+    """Log factor (n,) of a progress over the largest seen at which the rate had fallen as far.
+
+    As far: at least half as far (assumed). What falls of the rate are worth late in training shows
+    only in curves that had them late: a long curve at constant rate says nothing of it. Where no
+    point had such a fall, over the lowest. x, seen: log progress.
+    """
+    alike = seen_fall >= 0.5 * fall[:, None]
+    highest = np.where(alike, seen, lowest).max(axis=1)
+    return np.asarray(np.maximum(0.0, x - highest))
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +294,7 @@ class Fit:
             draws = draws + error * off
         ends = [0.5 - level / 2, 0.5 + level / 2]
         low, high = np.nanquantile(draws, ends, axis=0) if draws.size else np.empty((2, 0))
-        factors = self._extrapolation(inputs)
+        factors = self._extrapolation(inputs, logs)
         notices = tuple(
             Notice(
                 "extrapolation",
@@ -270,7 +313,7 @@ class Fit:
         if self.reach is None:
             return None
         if isinstance(self.reach, CurveReach):
-            return self.reach.at(np.exp(named[self.reach.progress]))
+            return self.reach.at(named)
         if "flops" in named:
             return self.reach.at(np.exp(named["flops"]))
         return self.reach.at(self.reach.per_nd * np.exp(named["params"] + named["tokens"]))
@@ -306,7 +349,9 @@ class Fit:
         curves = self.intervals.clusters < self.runs and not tells_compute(self.law)
         return CURVE_EXTRAPOLATION if along or (curves and name in PROGRESS) else EXTRAPOLATION
 
-    def _extrapolation(self, inputs: Mapping[str, Array | float]) -> dict[str, float]:
+    def _extrapolation(
+        self, inputs: Mapping[str, Array | float], logs: tuple[Array, ...]
+    ) -> dict[str, float]:
         factors = {}
         for name in self.ranges:
             low, high, _ = self.ranges[name]
@@ -316,6 +361,10 @@ class Fit:
             # The initial values are those of no inputs at all, which lie nowhere outside.
             largest, smallest = values.max(initial=0.0), values.min(initial=np.inf)
             factors[name] = max(1.0, float(largest) / high, low / float(smallest))
+        if isinstance(self.reach, CurveReach):
+            named = dict(zip(self.law.inputs, logs, strict=True))
+            farthest = float(self.reach.factor(named).max(initial=1.0))
+            factors[self.reach.progress] = max(factors[self.reach.progress], farthest)
         return factors
 
     def summary(self) -> str:

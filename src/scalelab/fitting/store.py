@@ -146,7 +146,8 @@ def _restore(answer: dict[str, Any], law: Law | None) -> Fit:
 
 def _reach(row: dict[str, Any]) -> Reach | CurveReach:
     if "progress" in row:
-        return CurveReach(**row)
+        frontier = tuple((fall, progress) for fall, progress in row["frontier"])
+        return CurveReach(**{**row, "frontier": frontier})
     return Reach(**{name: np.nan if value is None else value for name, value in row.items()})
 
 
@@ -173,7 +174,7 @@ def _law(name: str, state: dict[str, Any]) -> Law:
     elif name not in LAWS:
         raise RecordError(f"law {name!r} is not in the registry; pass it: Fit.load(path, law=...).")
     else:
-        law = get_law(name, state["column"])
+        law = replace(get_law(name, state["column"]), response=state["response"])
     bounds = {n: _ends(*ends) for n, ends in held["bounds"].items()}
     return law.restrict(fixed, tied, bounds)
 

@@ -107,11 +107,11 @@ def _curve_backtest(fit: Fit) -> list[tuple[str, str]]:
         for i, part in enumerate(told["later"])
     ]
     if isinstance(fit.reach, CurveReach):
-        beyond = fit.reach.at(2 * np.array([fit.reach.highest]))[0]
+        twice = np.hypot(fit.reach.new, fit.reach.growth * np.log(2))
         found.append(
             (
                 "unseen",
-                f"intervals add {fit.reach.new:.2%} of loss for a curve, {beyond:.2%} at twice "
+                f"intervals add {fit.reach.new:.2%} of loss for a curve, {twice:.2%} at twice "
                 f"the {name} fitted",
             )
         )

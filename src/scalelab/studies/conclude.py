@@ -13,7 +13,7 @@ from scalelab.corpus import Corpus
 from scalelab.counting import flops_per_token
 from scalelab.errors import FitError, Notice
 from scalelab.execution.execute import Job
-from scalelab.execution.study import curve_table, run_table
+from scalelab.execution.study import curve_table, metrics_notices, run_table
 from scalelab.fitting import SLICES, Estimate, Fit, fit
 from scalelab.studies.decide import Decisions
 from scalelab.studies.ladder import Ladder, own_tokens
@@ -66,7 +66,12 @@ def conclude(
         missing["held_out"] = missing.get(
             SURFACES[0], "no run of the largest size has finished, so nothing checks the fit"
         )
-    notices = [*corpus.notices, *decisions.notices, *_run_notices(runs, failures)]
+    notices = [
+        *corpus.notices,
+        *decisions.notices,
+        *_run_notices(runs, failures),
+        *metrics_notices(study, specs),
+    ]
     return StudyResult(
         name=study.name,
         title=f"Scaling study on {corpus.name}",

@@ -6,16 +6,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 
+from scalelab import schema
 from scalelab.corpus import Corpus
 from scalelab.counting import TransformerShape, flops_per_token
 from scalelab.errors import Notice, SpecError, TrainingError
 from scalelab.execution.execute import Observer
 from scalelab.execution.pool import Pool
 from scalelab.execution.study import specs
+from scalelab.schema import Count, Positive, Whole, Within
 from scalelab.studies import probe
 from scalelab.studies.ladder import (
     DATA_SPAN,
@@ -29,8 +31,9 @@ from scalelab.studies.ladder import (
     smallest,
 )
 from scalelab.studies.result import Choice
-from scalelab.studies.settings import RunSettings
+from scalelab.studies.settings import MOST_DATA_SIZES, MOST_SEED, MOST_WORKERS, RunSettings
 from scalelab.studies.sizes import WIDTHS, Family, rungs, shape_of_width, size_of
+from scalelab.training.spec import Steps
 from scalelab.units import Budget, format_count
 
 TWO_DECADES = 100.0
@@ -102,6 +105,9 @@ class Aim:
 
 LADDER_ALONE = Aim()
 
+MOST_WIDTH = 2**16
+"""Of a plan that is read: sixteen times the widest that is chosen."""
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -111,19 +117,19 @@ class Decisions:
     curve_points: evaluations along each run.
     """
 
-    widths: tuple[int, ...]
-    speeds: tuple[float, ...]
-    rates: tuple[float, ...]
+    widths: tuple[Annotated[int, Within(4, MOST_WIDTH)], ...]
+    speeds: tuple[Positive, ...]
+    rates: tuple[Positive, ...]
     family: Family
-    steps: int
-    batch_tokens: int
-    data_sizes: int
-    corpus_tokens: int
-    seed: int
-    workers: int
+    steps: Steps
+    batch_tokens: Whole
+    data_sizes: Annotated[int, Within(1, MOST_DATA_SIZES)]
+    corpus_tokens: Whole
+    seed: Annotated[int, Within(0, MOST_SEED)]
+    workers: Annotated[int, Within(1, MOST_WORKERS)]
     choices: tuple[Choice, ...]
     notices: tuple[Notice, ...]
-    curve_points: int = 10
+    curve_points: Count = 10
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as plan.json holds them."""
@@ -138,15 +144,9 @@ class Decisions:
         )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Decisions:
-        """The inverse of `to_dict`."""
-        plain = dict(values)
-        plain["family"] = Family(**values["family"])
-        plain["choices"] = tuple(Choice(**choice) for choice in values["choices"])
-        plain["notices"] = tuple(Notice(**notice) for notice in values["notices"])
-        for name in ("widths", "speeds", "rates"):
-            plain[name] = tuple(values[name])
-        return cls(**plain)
+    def from_dict(cls, values: Any) -> Decisions:
+        """The inverse of `to_dict`; raises `schema.MismatchError`."""
+        return schema.read(cls, values)
 
 
 def rungs_of(decisions: Decisions) -> list[Rung]:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from scalelab import schema
 from scalelab.errors import Notice, SpecError
 from scalelab.execution.execute import Job
+from scalelab.schema import MismatchError
 from scalelab.studies.decide import Aim
 from scalelab.studies.design import Bench, Design, Plan, same_run
 from scalelab.studies.ladder import Ladder
 from scalelab.studies.sizes import size_of
-from scalelab.training.spec import TrainSpec
 from scalelab.units import Budget
 
 LADDER_WEIGHT = 8.5
@@ -69,21 +70,27 @@ class StudyPlan:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> StudyPlan:
-        """The inverse of `to_dict`."""
-        jobs = [
-            Job(TrainSpec.from_dict(job["spec"]), job["seconds"], job["why"])
-            for job in values["jobs"]
-        ]
-        return cls(
-            jobs={job.spec.run: job for job in jobs},
-            runs={name: tuple(runs) for name, runs in values["runs"].items()},
-            left_out={name: tuple(lines) for name, lines in values["left_out"].items()},
-            notices={
-                name: tuple(Notice(**notice) for notice in notices)
-                for name, notices in values["notices"].items()
-            },
-        )
+    def from_dict(cls, values: Any) -> StudyPlan:
+        """The inverse of `to_dict`; raises `schema.MismatchError`."""
+        found = schema.read(_Plain, values, "designs")
+        jobs: dict[str, Job] = {}
+        for i, job in enumerate(found.jobs):
+            if jobs.setdefault(job.spec.run, job) is not job or not job.spec.run:
+                raise MismatchError(
+                    f"designs.jobs[{i}].spec.run is {job.spec.run!r}; an id that no other run has "
+                    "is expected"
+                )
+        return cls(jobs, found.runs, found.left_out, found.notices)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A StudyPlan as plan.json holds it."""
+
+    jobs: tuple[Job, ...]
+    runs: Mapping[str, tuple[str, ...]]
+    left_out: Mapping[str, tuple[str, ...]]
+    notices: Mapping[str, tuple[Notice, ...]]
 
 
 def aim_of(designs: Sequence[Design]) -> Aim:

@@ -52,7 +52,7 @@ class MeasuredGauge:
             ]
             # Half a second each and a hundred of them: nobody wants a line of each.
             probe.run_all(self.folder, jobs, self.pool, Silent())
-            found = [probe.outcome(self.folder, job.spec.run)["tokens_per_second"] for job in jobs]
+            found = [probe.outcome(self.folder, job.spec)["tokens_per_second"] for job in jobs]
             self._speeds[key] = sum(found) / len(found)
         return self._speeds[key]
 

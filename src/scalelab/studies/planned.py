@@ -9,6 +9,7 @@ from typing import Protocol
 
 from scalelab.corpus import Corpus
 from scalelab.counting import flops_per_token
+from scalelab.errors import RecordError
 from scalelab.execution.execute import Job
 from scalelab.execution.pool import Pool
 from scalelab.studies.conclude import planned_run, why
@@ -114,9 +115,11 @@ def make_plan(
             decisions = sketch(probes, corpus, budget, settings, pool, watcher, aim)
         else:
             decisions = decide(probes, corpus, budget, settings, pool, watcher, elapsed, aim)
-        record = Record(decisions, StudyPlan(), tuple((n, str(c.folder)) for n, c in others))
+        texts = tuple((name, str(other.folder)) for name, other in others)
+        record = Record(decisions, StudyPlan(), texts, corpus.fingerprint)
         if not dry:
             write_plan(study, record)
+    _check_text(study, record, corpus)
     decisions = record.decisions
     before = tuple(name for name in record.plan.runs if name in DESIGNS)
     designs = get_designs((*settings.design, *before))
@@ -146,6 +149,17 @@ def make_plan(
             write_plan(study, replace(record, plan=plan))
     corpora = {name: Corpus.load(Path(folder)) for name, folder in record.others}
     return Planned(decisions, ladder, plan, designs, corpora)
+
+
+def _check_text(study: Path, record: Record, corpus: Corpus) -> None:
+    """Refuse to go on with another text than the plan is for."""
+    same = record.corpus in ("", corpus.fingerprint)
+    if not same or record.decisions.corpus_tokens != corpus.train.tokens:
+        raise RecordError(
+            f"the plan in {study} is for a text of {record.decisions.corpus_tokens:,} training "
+            f"tokens; {corpus.name} has changed since then, or is another text, and has "
+            f"{corpus.train.tokens:,}. Put back the text, choose another --out, or delete {study}."
+        )
 
 
 def bench_of(

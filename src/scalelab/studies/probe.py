@@ -68,9 +68,7 @@ def measure_speeds(
         for shape in shapes
     ]
     run_all(study, jobs, pool, observer)
-    return {
-        job.spec.shape.d_model: outcome(study, job.spec.run)["tokens_per_second"] for job in jobs
-    }
+    return {job.spec.shape.d_model: outcome(study, job.spec)["tokens_per_second"] for job in jobs}
 
 
 def measure_noise_scale(
@@ -98,7 +96,7 @@ def measure_noise_scale(
         eval_tokens=8 * shape.context,
     )
     run_all(study, [Job(spec, tokens / speed)], pool, observer)
-    value: float | None = outcome(study, spec.run)["noise_scale"]
+    value: float | None = outcome(study, spec)["noise_scale"]
     return value
 
 
@@ -161,7 +159,7 @@ def bracket(
         run_all(study, jobs, pool, observer)
         for i, each in enumerate(probes):
             for power, probe in zip(wanted[i], each, strict=True):
-                ended = outcome(study, probe.run)
+                ended = outcome(study, probe)
                 finished = ended["status"] == "finished"
                 tried[i][power] = ended["loss"] if finished else None
             wanted[i] = _next_powers(tried[i])
@@ -242,9 +240,11 @@ def run_all(study: Path, jobs: Sequence[Job], pool: Pool, observer: Observer) ->
         raise TrainingError(f"the measurement {run} failed: {reason}")
 
 
-def outcome(study: Path, run: str) -> dict[str, Any]:
+def outcome(study: Path, spec: TrainSpec) -> dict[str, Any]:
     """The result of a measurement."""
-    values = result(study, run)
+    values = result(study, spec)
     if values is None:
-        raise TrainingError(f"the measurement {run} left no result; run the same command again.")
+        raise TrainingError(
+            f"the measurement {spec.run} left no result; run the same command again."
+        )
     return values

@@ -15,6 +15,11 @@ from scalelab.units import parse_budget
 
 MOST_DATA_SIZES = 32
 """Over a factor of four or more these still differ in the three digits by which runs are named."""
+MOST_SIZES = 64
+"""More than there are widths to choose from."""
+MOST_CONTEXT = 2**20
+"""Attention over as many tokens takes terabytes."""
+MOST_WORKERS = 4096
 MOST_SEED = 2**63 - 1
 """The largest that torch takes."""
 
@@ -79,13 +84,20 @@ class RunSettings:
                     f"{name.replace('_', '-')} is {getattr(self, name)}; at least {least} is "
                     "needed."
                 )
-        for name, most in (("data_sizes", MOST_DATA_SIZES), ("seed", MOST_SEED)):
+        for name, most in (
+            ("context", MOST_CONTEXT),
+            ("sizes", MOST_SIZES),
+            ("data_sizes", MOST_DATA_SIZES),
+            ("seed", MOST_SEED),
+        ):
             if getattr(self, name) > most:
                 raise SpecError(
                     f"{name.replace('_', '-')} is {getattr(self, name)}; at most {most} can be."
                 )
-        if self.workers is not None and self.workers < 1:
-            raise SpecError(f"workers is {self.workers}; at least 1 is needed.")
+        if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
+            raise SpecError(
+                f"workers is {self.workers}; at least 1 and at most {MOST_WORKERS} are expected."
+            )
         if self.text and self.hf:
             raise SpecError("both --text and --hf are given; a study reads one of them.")
         for name, kind in (("positions", Positions), ("norm", Norm), ("activation", Activation)):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from scalelab.counting import Shape, TransformerShape, count_parameters
 from scalelab.counting.shape import Activation, Norm, Positions
+from scalelab.schema import Whole
 
 WIDTHS = (
     *(12, 16, 24, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 208, 224, 256, 320, 384, 448, 512),
@@ -27,14 +28,14 @@ class Family:
     `TransformerShape`.
     """
 
-    context: int
-    vocabulary: int
+    context: Whole
+    vocabulary: Whole
     positions: Positions = "rotary"
     norm: Norm = "layernorm"
     activation: Activation = "gelu"
     tied: bool = True
-    n_layer: int = 2
-    head_dim: int = 16
+    n_layer: Whole = 2
+    head_dim: Whole = 16
 
     def up_to(self, d_model: int) -> Family:
         """The family for a ladder whose largest width is d_model.

@@ -81,15 +81,15 @@ def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool 
         column = run_column(name)
         if column is None:  # match_columns lets no such name through
             raise TableError(f"{name!r} is not a column of the run table.")
-        if source.is_name and raw[source.names[0]].dtype.is_nested():
+        if lists := [title for title in source.names if raw[title].dtype.is_nested()]:
             raise TableError(
-                f"column {source.text!r} holds lists; one value a run is expected for {name}."
+                f"column {lists[0]!r} holds lists; one value a run is expected for {name}."
             )
         cast = _cast if source.is_name else _computed
         cells, bad = cast(raw, source, column, commas=commas)
         series.append(cells.alias(name))
         faults[name] = [fault for fault in bad if fault.mask.any()]
-    used = {source.text for source in mapping.values() if source.is_name}
+    used = {source.names[0] for source in mapping.values() if source.is_name}
     own: dict[str, Own] = {}
     titles: dict[str, str] = {}
     for title in raw.columns:
@@ -277,7 +277,7 @@ def _implausible(
         mend = _mend(flops, mapping["flops"], "8.64e19")
         yield fault("flops", _below(flops, _LEAST_FLOPS), reason, mend)
     if params is not None and tokens is not None:
-        ratio = tokens / params
+        ratio = (tokens / params).fill_nan(None)
         low, high = _TOKENS_PER_PARAM
         plausible = (params >= _LEAST_PARAMS) & (tokens >= _LEAST_TOKENS)
         reason = "tokens per parameter out of the possible. Are N and D in the same unit, 1?"

@@ -21,7 +21,7 @@ _STARVED = 0.1  # tokens per parameter (assumed; the smallest set published lies
 _EPOCHS = 1.5  # passes over the data that make them repeated (assumed)
 _GROUPS = (2, 12)  # values of a column of words that may name families or data sets
 _COUNT = r"^\s*[-+]?[0-9.,]+(e[-+]?[0-9]+)?\s*[kKmMbBgGtT]?\s*$"
-_OWN = ("run", "status", "trunk", "schedule", "tokenizer")
+_OWN = ("run", "status", "trunk", "curve", "schedule", "tokenizer")
 
 
 def doubts(frame: pl.DataFrame, mapping: Mapping[str, str]) -> list[Notice]:

@@ -12,8 +12,9 @@ from scalelab.table.wide import melted, refuse_wide_curves
 def shaped(raw: Raw, *, curve: bool) -> Raw:
     """The table without what people and tools put around its cells.
 
-    raw: a table whose cells are text, numbers or lists, and not objects. curve: whether points along training are wanted. What was decided is told in notices. Raises
-    TableError where the table is of another kind, such as the chart of a tracker.
+    raw: a table whose cells are text, numbers or lists, and not objects. curve: whether points
+    along training are wanted. What was decided is told in notices. Raises TableError where the
+    table is of another kind, such as the chart of a tracker.
     """
     if raw.frame.is_empty():
         return raw

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,15 +19,31 @@ from scalelab.corpus import Corpus
 from scalelab.counting import RecurrentShape
 from scalelab.errors import TrainingError
 from scalelab.models import State, build_model, join_rows, take_rows
-from scalelab.training.checkpoint import load_checkpoint, save_checkpoint
+from scalelab.training.checkpoint import (
+    Say,
+    load_checkpoint,
+    save_checkpoint,
+    usable_checkpoints,
+)
 from scalelab.training.data import Batches
 from scalelab.training.evaluate import Evaluator, octaves, other_text
 from scalelab.training.flat import FlatParameters
+from scalelab.training.milestones import curve_steps, log_every
 from scalelab.training.noise import NoiseSample, noise_sample
-from scalelab.training.records import JsonLines, drop_checkpoints, write_json
-from scalelab.training.result import write_result
+from scalelab.training.records import (
+    EvalLine,
+    JsonLines,
+    MetricsLine,
+    NoiseLine,
+    checkpoints,
+    cut_lines,
+    drop_checkpoints,
+    note,
+)
+from scalelab.training.result import write_positions, write_result
+from scalelab.training.resume import misfit, misplaced
 from scalelab.training.schedules import lr_factor
-from scalelab.training.spec import TrainSpec
+from scalelab.training.spec import TrainSpec, read_spec
 from scalelab.training.stopping import EarlyStopping
 from scalelab.training.streams import Streams
 
@@ -42,12 +59,21 @@ SAVING = 0.05
 """Share of a run's time that checkpoints between forks may take: a gigabyte takes seconds."""
 
 
+class ForkLostError(TrainingError):
+    """The checkpoint of the trunk that a branch begins from is missing or damaged."""
+
+
 class Trainer:
     """Training of one run, resumable at every step, bitwise so on a CPU."""
 
-    def __init__(self, spec: TrainSpec, folder: Path, device: torch.device) -> None:
-        """Build model, optimizer and data; load the checkpoint of `folder` or of the trunk."""
-        self.spec, self.folder, self.device = spec, folder, device
+    def __init__(
+        self, spec: TrainSpec, folder: Path, device: torch.device, say: Say = lambda _: None
+    ) -> None:
+        """Build model, optimizer and data; load the checkpoint of `folder` or of the trunk.
+
+        say: is told of each checkpoint that is damaged, and where the run goes on instead.
+        """
+        self.spec, self.folder, self.device, self.say = spec, folder, device, say
         self.model = build_model(spec.shape, spec.seed).to(device)
         self.flat = FlatParameters(self.model)
         self.optimizer = self.flat.optimizer(spec.lr, (spec.beta1, spec.beta2), spec.weight_decay)
@@ -64,19 +90,22 @@ class Trainer:
             )
             for name, other in (spec.others if spec.kind == "run" else ())
         }
-        self.curve_steps = set(log_spaced(spec.last_step, spec.curve_points))
-        if spec.kind == "trunk":
-            self.curve_steps.add(spec.last_step)  # a trunk's loss at constant rate
+        self.curve_steps = curve_steps(spec)
         self.stopping = EarlyStopping(spec.patience) if spec.patience else None
         # Under autocast cuDNN's recurrent layers run in float16, which needs a scaled loss.
         bfloat16 = device.type == "cuda" and not isinstance(spec.shape, RecurrentShape)
         self.autocast = torch.autocast("cuda", dtype=torch.bfloat16) if bfloat16 else nullcontext()
         self.parts = spec.batch_tokens // spec.micro_tokens if spec.micro_tokens else 1
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds = spec.fork_step, 0.0
+        self.owner = spec.fingerprint
+        self.text = self.corpus.fingerprint
+        self.losses: list[Tensor] = []
+        """Of the steps since the last line of metrics.jsonl."""
         self._load()
 
     def _load(self) -> None:
-        state = load_checkpoint(self.folder / "checkpoint")
+        state = self._resume()
+        own = state is not None
         if state is None and self.spec.trunk is not None:
             state = self._fork(self.folder.parent / self.spec.trunk)
         if state is None:
@@ -89,15 +118,59 @@ class Trainer:
         # A branch with another number of rows reads other streams: its state begins anew.
         if [part.shape for part in carried] == [part.shape for part in self.state]:
             self.state = carried
+        if own and "losses" in state:
+            self.losses = list(state["losses"].to(self.device))
         if self.stopping is not None and "stopping" in state:
             self.stopping.load(state["stopping"], self.flat.values)
+
+    def _resume(self) -> dict[str, Any] | None:
+        """The newest of the run's own checkpoints that it can go on from.
+
+        A trunk goes back before the first fork whose checkpoint is gone: a branch needs it.
+        """
+
+        def unfit(state: dict[str, Any]) -> str | None:
+            return misfit(state, self._owner(self.owner), self.flat) or misplaced(
+                state, self.spec, self.folder, self.state
+            )
+
+        damaged: list[str] = []
+        folder, found = self.folder / "checkpoint", None
+        for state in usable_checkpoints(folder, None, unfit, damaged.append):
+            there = {step for _, step in checkpoints(folder)}
+            lost = [step for step in self.spec.fork_steps if step not in there]
+            if not lost or state["step"] < min(lost):
+                found = state
+                break
+        for text in damaged:
+            self._tell(self.folder, text)
+        if damaged:
+            place = "its beginning" if found is None else f"step {found['step']}"
+            self._tell(self.folder, f"it goes on from {place}")
+        return found
+
+    def _owner(self, run: str) -> str:
+        return f"{run} {self.text}"
+
+    def _tell(self, folder: Path, text: str) -> None:
+        note(folder, text)
+        self.say(f"{folder.name}: {text}")
 
     def _fork(self, trunk: Path) -> dict[str, Any]:
         """The trunk's checkpoint where this branch leaves it, in the branch's own steps."""
         spec = self.spec
-        state = load_checkpoint(trunk / "checkpoint", spec.forks_at)
+
+        def unfit(state: dict[str, Any]) -> str | None:
+            record = trunk / "run.json"
+            if not record.exists():
+                return misfit(state, state.get("owner", ""), self.flat)
+            return misfit(state, self._owner(read_spec(record).fingerprint), self.flat)
+
+        state = load_checkpoint(
+            trunk / "checkpoint", spec.forks_at, unfit, partial(self._tell, trunk)
+        )
         if state is None:
-            raise TrainingError(
+            raise ForkLostError(
                 f"{spec.run} branches off {spec.trunk} at step {spec.forks_at}, and that "
                 f"checkpoint is missing or damaged. Delete {trunk} and run the same command again."
             )
@@ -124,6 +197,8 @@ class Trainer:
             lines.sync()
         state: dict[str, Any] = {name: flat.data for name, flat in self.flat.named()}
         state |= {
+            "owner": self._owner(self.owner),
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
             "step": self.step,
             "tokens": self.step * self.spec.batch_tokens,
             "seconds": self.seconds,
@@ -141,10 +216,13 @@ class Trainer:
         "interrupted" returned. A loss that is not finite, or far above where it started, ends the
         run as "diverged".
         """
+        cut_lines(self.folder / "metrics.jsonl", MetricsLine, self.owner, self.step)
+        cut_lines(self.folder / "evals.jsonl", EvalLine, self.owner, self.step)
+        cut_lines(self.folder / "noise.jsonl", NoiseLine, self.owner, self.step)
         with (
-            closing(JsonLines(self.folder / "metrics.jsonl")) as metrics,
-            closing(JsonLines(self.folder / "evals.jsonl")) as evals,
-            closing(JsonLines(self.folder / "noise.jsonl")) as noise,
+            closing(JsonLines(self.folder / "metrics.jsonl", self.owner)) as metrics,
+            closing(JsonLines(self.folder / "evals.jsonl", self.owner)) as evals,
+            closing(JsonLines(self.folder / "noise.jsonl", self.owner)) as noise,
         ):
             return self._train(metrics, evals, noise, progress, should_stop)
 
@@ -157,13 +235,12 @@ class Trainer:
         should_stop: Callable[[], bool],
     ) -> Status:
         spec = self.spec
-        log_every = max(1, min(64, spec.last_step // 50))
+        every = log_every(spec)
         uniform = math.log(spec.shape.vocabulary)
         before, resumed_at = self.seconds, self.step
         began = saved = time.monotonic()
         pause = spec.checkpoint_seconds
         told = -math.inf  # the first step is told at once
-        losses: list[Tensor] = []
         while self.step < spec.last_step and not (self.stopping and self.stopping.over):
             if should_stop():
                 self.save(metrics, evals, noise)
@@ -171,14 +248,14 @@ class Trainer:
             rate = self.lr
             loss, norm, sample = self.optimizer_step()
             self.step += 1
-            losses.append(loss)
+            self.losses.append(loss)
             now = time.monotonic()
             self.seconds = before + now - began
             speed = (self.step - resumed_at) * spec.batch_tokens / max(1e-9, now - began)
             # Reading a loss makes a GPU wait, so it is read only where a line is due.
-            if self.step % log_every == 0 or self.step == spec.last_step:
-                mean = float(torch.stack(losses).mean())
-                losses.clear()
+            if self.step % every == 0 or self.step == spec.last_step:
+                mean = float(torch.stack(self.losses).mean())
+                self.losses.clear()
                 if not math.isfinite(mean) or mean > uniform + FAR_ABOVE:
                     return self._end("diverged", mean)
                 metrics.append(
@@ -302,7 +379,7 @@ class Trainer:
                 f"loss.{name}": evaluator(self.model)
                 for name, evaluator in self.other_evaluators.items()
             }
-        write_json(self.folder / "positions.json", {"loss": positions.tolist()})
+        write_positions(self.folder, self.spec, positions)
         loss = float(positions.mean())
         learned = math.isfinite(loss) and loss < uniform
         stopped = {"stopped_at_step": self.step} if stopping is not None else {}
@@ -339,12 +416,3 @@ def make_batches(spec: TrainSpec, corpus: Corpus) -> Batches | Streams:
             tokens, context, spec.sequences, spec.row_tokens, spec.seed, spec.unique_tokens
         )
     return Batches(tokens, context, spec.sequences, spec.seed, spec.unique_tokens)
-
-
-def log_spaced(last: int, points: int) -> list[int]:
-    """Whole steps from about 1% of `last` to `last`, evenly spaced in the logarithm."""
-    if points < 2:
-        return [last] * points
-    first = max(1.0, last / 100)
-    ratio = (last / first) ** (1 / max(1, points - 1))
-    return sorted({min(last, round(first * ratio**i)) for i in range(points)})

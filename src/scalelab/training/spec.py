@@ -5,18 +5,35 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from scalelab.counting import RecurrentShape, Shape, TransformerShape
-from scalelab.errors import RecordError, SpecError
-from scalelab.training.records import read_json
+from scalelab import schema
+from scalelab.counting import Shape, TransformerShape, count_parameters
+from scalelab.errors import DamagedRecordError, SpecError
+from scalelab.schema import (
+    Count,
+    Matching,
+    MismatchError,
+    NotNegative,
+    Positive,
+    Share,
+    Whole,
+    Within,
+)
+from scalelab.training.records import checksum, read_json
 from scalelab.training.schedules import SCHEDULES
 
-_NUMBERS: dict[str, tuple[type | UnionType, str]] = {
-    "int": (int, "a whole number"),
-    "float": (int | float, "a number"),
-}
+MOST_STEPS = 10**12
+"""A thousand steps a second for thirty years."""
+MOST_LAYERS = 1_000
+MOST_PARAMETERS = 10**12
+"""Of a model that one machine trains: in single precision its state alone takes 16 TB."""
+MOST_SEED = 2**63 - 1
+"""The largest that torch takes."""
+
+Steps = Annotated[int, Within(1, MOST_STEPS)]
+RunId = Annotated[str, Matching(r"(?!\.\.?$)[\w.+-]*", "letters, digits, '-', '+', '_' and '.'")]
+"""It becomes the name of a folder. Empty where a run gets its id later."""
 
 
 @dataclass(frozen=True)
@@ -48,49 +65,58 @@ class TrainSpec:
     the gradient noise scale (0: never); noise_parts: micro-batches that measure it.
     """
 
-    run: str
+    run: RunId
     shape: Shape
     corpus: str
-    batch_tokens: int
-    steps: int
-    lr: float
+    batch_tokens: Count
+    steps: Steps
+    lr: Positive
     schedule: str = "wsd"
-    warmup_steps: int = 50
-    decay_fraction: float = 0.25
-    final_lr: float = 0.0
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
-    clip: float = 1.0
-    seed: int = 0
-    micro_tokens: int = 0
-    trunk: str | None = None
-    fork_step: int = 0
-    fork_steps: tuple[int, ...] = ()
-    stop_step: int | None = None
-    eval_tokens: int = 131_072
-    curve_tokens: int = 16_384
-    curve_points: int = 16
-    noise_every: int = 32
-    noise_parts: int = 4
-    checkpoint_seconds: float = 20.0
+    warmup_steps: Count = 50
+    decay_fraction: Share = 0.25
+    final_lr: Share = 0.0
+    weight_decay: NotNegative = 0.1
+    beta1: Share = 0.9
+    beta2: Share = 0.95
+    clip: NotNegative = 1.0
+    seed: Annotated[int, Within(0, MOST_SEED)] = 0
+    micro_tokens: Count = 0
+    trunk: RunId | None = None
+    fork_step: Count = 0
+    fork_steps: tuple[Count, ...] = ()
+    stop_step: Whole | None = None
+    eval_tokens: Whole = 131_072
+    curve_tokens: Whole = 16_384
+    curve_points: Annotated[int, Within(0, 1_000_000)] = 16
+    noise_every: Count = 32
+    noise_parts: Whole = 4
+    checkpoint_seconds: NotNegative = 20.0
     kind: Literal["run", "trunk", "speed"] = "run"
-    trunk_step: int | None = None
-    unique_tokens: int = 0
-    patience: int = 0
-    unroll: int = 0
+    trunk_step: Count | None = None
+    unique_tokens: Count = 0
+    patience: Count = 0
+    unroll: Count = 0
     others: tuple[tuple[str, str], ...] = ()
-    others_tokens: int = 32_768
+    others_tokens: Whole = 32_768
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kind, what = _NUMBERS.get(str(field.type), (object, ""))
-            if not isinstance(value, kind):
-                raise SpecError(f"run {self.run}: {field.name} is {value!r}; {what} is expected.")
+        try:
+            schema.check_fields(self)
+        except MismatchError as error:
+            raise SpecError(f"run {self.run}: {error}.") from error
+        if self.shape.n_layer > MOST_LAYERS:
+            raise SpecError(
+                f"run {self.run}: n_layer is {self.shape.n_layer:,}; at most {MOST_LAYERS:,} are "
+                "trained."
+            )
+        if (size := count_parameters(self.shape).total) > MOST_PARAMETERS:
+            raise SpecError(
+                f"run {self.run}: its model has {size:,} parameters; at most {MOST_PARAMETERS:,} "
+                "are trained."
+            )
         length = "unroll" if self.unroll else "context"
-        if self.unroll < 0 or (self.unroll and isinstance(self.shape, TransformerShape)):
+        if self.unroll and isinstance(self.shape, TransformerShape):
             raise SpecError(
                 f"run {self.run}: unroll is {self.unroll}; a positive number of tokens for a "
                 "recurrent network, 0 for a Transformer, is expected."
@@ -107,12 +133,12 @@ class TrainSpec:
                 f"micro-batch of {self.micro_tokens} tokens must be a multiple of the {length} "
                 f"({self.row_tokens}) that divides the batch ({self.batch_tokens})."
             )
-        if self.unique_tokens < 0 or 0 < self.unique_tokens < self.shape.context:
+        if 0 < self.unique_tokens < self.shape.context:
             raise SpecError(
                 f"run {self.run}: unique_tokens is {self.unique_tokens}; one sequence has "
                 f"{self.shape.context}. Ask for at least that, or 0 for the whole text."
             )
-        if self.patience and (self.patience < 0 or self.kind == "trunk" or self.curve_points < 1):
+        if self.patience and (self.kind == "trunk" or self.curve_points < 1):
             raise SpecError(
                 f"run {self.run}: patience {self.patience} with {self.curve_points} evaluations "
                 f"along the way of a {self.kind}; early stopping needs evaluations, and a trunk "
@@ -125,10 +151,34 @@ class TrainSpec:
             raise SpecError(
                 f"schedule is {self.schedule!r}; one of {', '.join(SCHEDULES)} is expected."
             )
-        if not (self.lr > 0 and self.steps >= 1 and 0 < self.decay_fraction <= 1):
+        if not self.decay_fraction > 0:
             raise SpecError(
-                f"run {self.run}: lr {self.lr}, steps {self.steps}, decay_fraction "
-                f"{self.decay_fraction}; all must be positive and decay_fraction at most 1."
+                f"run {self.run}: decay_fraction is {self.decay_fraction}; a number above 0 and at "
+                "most 1 is expected."
+            )
+        self._check_fork()
+
+    def _check_fork(self) -> None:
+        if self.stop_step is not None and self.stop_step > self.steps:
+            raise SpecError(
+                f"run {self.run}: it stops at step {self.stop_step}, behind its last step, "
+                f"{self.steps}."
+            )
+        if self.trunk is not None and self.fork_step > self.last_step:
+            raise SpecError(
+                f"run {self.run}: it branches off at step {self.fork_step}; at most its last "
+                f"step, {self.last_step}, is expected."
+            )
+        if self.trunk is None and (self.fork_step or self.trunk_step is not None):
+            raise SpecError(
+                f"run {self.run}: it branches off at step {self.fork_step} of no run; give trunk."
+            )
+        if self.trunk is not None and self.trunk == self.run:
+            raise SpecError(f"run {self.run}: it branches off itself.")
+        if self.fork_steps and max(self.fork_steps) > self.last_step:
+            raise SpecError(
+                f"run {self.run}: it keeps a checkpoint at step {max(self.fork_steps)}, behind "
+                f"its end at step {self.last_step}."
             )
 
     @property
@@ -163,27 +213,42 @@ class TrainSpec:
         """The step of the trunk at which this run branches off."""
         return self.fork_step if self.trunk_step is None else self.trunk_step
 
+    @property
+    def fingerprint(self) -> str:
+        """What the run's files are checked against: equal for runs that train the same.
+
+        Left out are folders, which may move, when checkpoints are written, and fields at their
+        default, so that a field that a later version adds changes nothing.
+        """
+        free = ("corpus", "fork_steps", "checkpoint_seconds")
+        own = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in free and getattr(self, field.name) != field.default
+        }
+        own["shape"] = [type(self.shape).__name__, dataclasses.asdict(self.shape)]
+        own["others"] = [name for name, _ in self.others]
+        return checksum(own)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `run.json` holds them."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TrainSpec:
-        """The inverse of `to_dict`; raises SpecError on unknown or missing names."""
+    def from_dict(cls, values: Any) -> TrainSpec:
+        """The inverse of `to_dict`; raises SpecError on unknown, missing or impossible values."""
         try:
-            values = dict(values)
-            dimensions = values.pop("shape")
-            kind = RecurrentShape if "cell" in dimensions else TransformerShape
-            fork_steps = tuple(values.pop("fork_steps", ()))
-            others = tuple((name, folder) for name, folder in values.pop("others", ()))
-            return cls(shape=kind(**dimensions), fork_steps=fork_steps, others=others, **values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise SpecError(f"this does not describe a run: {error!r}") from error
+            return schema.read(cls, values)
+        except MismatchError as error:
+            raise SpecError(f"this does not describe a run: {error}") from error
 
 
 def read_spec(path: Path) -> TrainSpec:
-    """What a run.json says is to be trained; RecordError, by name, when it says nothing usable."""
+    """What a run.json says is to be trained; DamagedRecordError when it says nothing usable."""
+    values = read_json(path, "Delete it and run the same command again.")
     try:
-        return TrainSpec.from_dict(read_json(path))
+        return TrainSpec.from_dict(values)
     except SpecError as error:
-        raise RecordError(f"{path}: {error}; delete it and run the same command again.") from error
+        raise DamagedRecordError(
+            f"{path} is damaged: {error}. Delete it and run the same command again."
+        ) from error

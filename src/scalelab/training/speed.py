@@ -9,7 +9,7 @@ from statistics import median
 import torch
 
 from scalelab.training.loop import Trainer
-from scalelab.training.records import write_json
+from scalelab.training.records import write_sealed
 from scalelab.training.spec import TrainSpec
 
 WARM_UP = 2
@@ -41,5 +41,6 @@ def measure_speed(spec: TrainSpec, folder: Path, device: torch.device, seconds: 
     while time.monotonic() - began < seconds or len(times) < LEAST_STEPS:
         times.append(step())
     rate = spec.batch_tokens / median(times)
-    write_json(folder / "result.json", {"run": spec.run, "tokens_per_second": rate})
+    values = {"run": spec.run, "tokens_per_second": rate}
+    write_sealed(folder / "result.json", values, spec.fingerprint)
     return rate
