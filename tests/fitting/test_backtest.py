@@ -187,9 +187,9 @@ def test_runs_that_are_held_out_or_unfinished_are_neither_fitted_nor_predicted()
     ("table", "message"),
     [
         (runs().head(8), "leave too few below a 8th of that to fit"),
-        (runs().drop("params"), "needs the columns flops, loss, params, tokens; params is missing"),
-        (runs().drop("loss"), "loss is missing"),
-        (runs().drop("flops", "tokens"), "flops is missing"),
+        (runs().drop("params"), "needs the column params, and the table has none"),
+        (runs().drop("loss"), "needs the column loss"),
+        (runs().drop("flops", "tokens"), "needs the column flops, and the table has none. It fits the runs of low"),
     ],
 )
 def test_tables_that_cannot_be_cut_are_refused(table: pl.DataFrame, message: str) -> None:

@@ -391,5 +391,5 @@ def test_a_parameter_that_a_cut_says_nothing_of_is_not_judged_there() -> None:
 
 
 def test_the_back_test_by_compute_names_the_one_of_curves() -> None:
-    with pytest.raises(FitError, match=r"flops is missing\. Laws of learning curves"):
+    with pytest.raises(FitError, match=r"needs the column flops"):
         backtest(curves(), ["annealing"])

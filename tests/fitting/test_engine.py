@@ -134,7 +134,6 @@ def test_the_table_given_is_not_changed() -> None:
         get_law("chinchilla").restrict({"E": 90.0}),
         get_law("chinchilla").restrict(bounds={"E": (80.0, 90.0)}),
         get_law("power").restrict({"E": 90.0}),
-        custom_law("90 + A / N^alpha"),
     ],
 )
 def test_a_floor_above_every_run_is_refused(law: Law) -> None:

@@ -218,6 +218,11 @@ def test_a_coefficient_is_negative_only_where_the_runs_ask_for_it() -> None:
     assert falling.values["a"] > 0 > falling.values["b"]
     rising = fit(custom_law("c + a*N^b"), table(1.7 - 30 * N**-0.3), draws=DRAWS)
     holds(rising, c=1.7, a=-30.0, b=-0.3)
+    assert "negative-coefficient" not in {n.code for n in falling.diagnosis.warnings}
+    assert "negative-coefficient" in {n.code for n in rising.diagnosis.warnings}
+    # A floor above every run is left by a coefficient that subtracts, which is said.
+    high = fit(custom_law("90 + a*N^b"), table(1.7 + 932 * N**-0.452), draws=DRAWS)
+    assert "negative-coefficient" in {n.code for n in high.diagnosis.warnings}
 
 
 # --- a name that could be two things --------------------------------------------------------------

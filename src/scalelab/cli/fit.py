@@ -161,7 +161,8 @@ def _by_its_name(law: Law, runs: pl.DataFrame, table: RunTable) -> tuple[Law, pl
     name = table.mapping.get("loss", "loss")
     if law.response != "loss" or "loss" in law.inputs or name in runs.columns or is_of_loss(name):
         return law, runs
-    return replace(law, response=name), runs.rename({"loss": name})
+    equation = law.equation.replace("L = ", f"{name} = ", 1)
+    return replace(law, response=name, equation=equation), runs.rename({"loss": name})
 
 
 def _swept(command: Fit, runs: pl.DataFrame, law: Law | None) -> Sweeps:

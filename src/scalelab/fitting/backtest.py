@@ -80,14 +80,10 @@ def backtest(
     columns = (name for c in candidates for name in (*c.law.inputs, c.law.response))
     needed = sorted({"flops", *columns})
     if missing := [name for name in needed if name not in runs.columns]:
+        why = " It fits the runs of low compute and predicts those of high compute."
         raise FitError(
-            f"a back-test needs the columns {', '.join(needed)}; {missing[0]} is missing."
-            + (
-                " Laws of learning curves are back-tested by `scalelab fit`, or `checked`, by "
-                "leaving out curves."
-                if missing == ["flops"]
-                else ""
-            )
+            f"a back-test needs the column {missing[0]}, and the table has none."
+            + (why if missing[0] == "flops" else "")
         )
     if signed := [c.law for c in candidates if c.law.scale == "linear"]:
         raise FitError(

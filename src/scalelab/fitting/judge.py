@@ -36,7 +36,17 @@ def severe_codes(law: Law) -> tuple[str, ...]:
 def judge(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
     """Notices on the optimum of a user's own law; none for a law of the registry."""
     law = observed.law
-    if law.written is None or len(observed.target) < len(law.names) + 2:
+    if law.written is None:
+        return
+    for parameter, value in zip(law.parameters, law.values(optimum.theta), strict=True):
+        if parameter.meaning == "coefficient" and value < 0:
+            yield Notice(
+                "negative-coefficient",
+                f"{parameter.name} is {value:.3g}. A positive {parameter.name} describes the runs "
+                "clearly worse. If the term is meant to subtract, write it with a minus sign. "
+                f"If not, bound it: --bound {parameter.name}=0:inf.",
+            )
+    if len(observed.target) < len(law.names) + 2:
         return
     scatter = _scatter(optimum.residual, len(law.names))
     if scatter < _EXACT:

@@ -215,7 +215,7 @@ class Fit:
         exponents = [p for p in self.law.parameters if p.prior or (p.exponent and bent)]
         if collinear or few:
             # A scale has the units of its exponent: without one the other means nothing.
-            scales = (p for p in self.law.parameters if p.log and exponents)
+            scales = (p for p in self.law.parameters if (p.log or p.scales) and exponents)
             return frozenset(p.name for p in (*exponents, *scales)) | {*self.diagnosis.lost}
         ends = (p.name for p in exponents if self._sought_beyond(p))
         return frozenset(ends) | {*self.diagnosis.lost}

@@ -128,7 +128,7 @@ def _described(observed: Observations, *, negative: bool) -> Law:
             floor = constant and law.scale == "log"
             if (floor or not even) and not negative:
                 low = max(low, 0.0)
-            meaning = "constant term" if constant else "coefficient"
+            meaning = "constant term" if constant else "slope" if even else "coefficient"
             parameters.append(
                 replace(parameter, low=low, log=not even and low >= 0, meaning=meaning)
             )

@@ -59,6 +59,11 @@ class Parameter:
         return np.inf if self.open else self.high
 
     @property
+    def scales(self) -> bool:
+        """Whether it is a coefficient of a user's formula, whose unit follows from an exponent."""
+        return self.meaning == "coefficient"
+
+    @property
     def exponent(self) -> bool:
         """Whether it is a number without a unit that bends the law, and no scale or floor."""
         searched = bool(self.grid) and not callable(self.grid)
