@@ -592,7 +592,7 @@ AUTO = "--law auto chooses law and weights itself; leave out"
         ("isoflop sweeps.csv --method envelope", "envelope"),
         ("isoflop sweeps.csv --curves none.csv", "none.csv: cannot be read"),
         ("isoflop sweeps.csv --curves wrong.csv", "curves need the columns run and loss"),
-        ("isoflop sizes.csv --optima", "no column for tokens"),
+        ("isoflop sizes.csv --optima", "no column for flops"),
         ("isoflop lossless.csv --optima", "known optima are one row a budget"),
         ("isoflop optima.csv --std run", "give it with --optima"),
         ("isoflop optima.csv --optima --std sd", "there is no column 'sd'"),

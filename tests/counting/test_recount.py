@@ -113,12 +113,13 @@ def test_the_table_s_own_parts_come_before_its_shapes() -> None:
     assert counted["params"].to_list() == expected
 
 
-def test_biases_count_where_a_table_tells_them_even_as_text(tmp_path: Path) -> None:
-    """They are no column of the schema: out of a CSV file they come as text."""
+def test_biases_count_where_a_table_tells_them_though_no_column_of_the_schema(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "runs.csv"
     by_parts(tied=True, shape=True).frame.write_csv(path)
     table = read_runs(path)
-    assert table.frame["params_bias"].dtype == pl.String
+    assert table.frame["params_bias"].dtype == pl.Float64
     assert recount(table, "total").frame["params"].to_list() == by_hand("total")
     without = recount(by_parts(tied=True, shape=True, bias=False), "total").frame["params"]
     biases = [count_parameters(one).bias for one in shapes()]

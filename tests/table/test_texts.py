@@ -179,7 +179,7 @@ def test_a_folder_of_tables_may_hold_a_readme(tmp_path: Path) -> None:
 
 
 words = st.text(st.sampled_from("abcXYZ09 .-"), min_size=1, max_size=8).map(str.strip).filter(
-    lambda word: bool(set(word) & set("abcXYZ"))
+    lambda word: bool(set(word) & set("acXYZ"))  # else it may be a number, such as 9b
 )  # fmt: skip
 marks = st.sampled_from(["{}", "**{}**", "*{}*", "__{}__", "_{}_", "`{}`", "***{}***", "<b>{}</b>"])
 

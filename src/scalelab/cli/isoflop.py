@@ -40,7 +40,7 @@ def isoflop(command: IsoFlop) -> int:
         sought = [f for f in fields(command) if f.name in ("method", "tolerance", "curves")]
         if given := [f.name for f in sought if getattr(command, f.name) != f.default]:
             raise SpecError(f"--optima are known, nothing is sought; leave out --{given[0]}.")
-        table = command.table(needs=("params", "tokens", "flops"))
+        table = command.table(needs=("flops", "params", "tokens"))
         known = optima(table.finished, std=command.std, level=command.level)
         if command.json:
             print_json(known.to_dict())

@@ -451,5 +451,7 @@ def _false(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # numbers of a table are floats
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ class Typed:
     """
 
     frame: pl.DataFrame
-    faults: Mapping[str, list[Fault]]
+    faults: Mapping[str, Sequence[Fault]]
     own: Mapping[str, Own]
     titles: Mapping[str, str]
 
@@ -81,15 +81,14 @@ def typed(raw: pl.DataFrame, mapping: Mapping[str, Expression], *, commas: bool 
         column = run_column(name)
         if column is None:  # match_columns lets no such name through
             raise TableError(f"{name!r} is not a column of the run table.")
-        if any(raw[title].dtype.is_nested() for title in source.names):
+        if lists := [title for title in source.names if raw[title].dtype.is_nested()]:
             raise TableError(
-                f"column {source.text!r} holds lists; one value a run is expected for {name}."
+                f"column {lists[0]!r} holds lists; one value a run is expected for {name}."
             )
         cast = _cast if source.is_name else _computed
         cells, bad = cast(raw, source, column, commas=commas)
         series.append(cells.alias(name))
-        if bad := [fault for fault in bad if fault.mask.any()]:
-            faults[name] = bad
+        faults[name] = [fault for fault in bad if fault.mask.any()]
     used = {source.names[0] for source in mapping.values() if source.is_name}
     own: dict[str, Own] = {}
     titles: dict[str, str] = {}
@@ -188,13 +187,16 @@ def traced(
 
 
 def unread(
-    faults: Mapping[str, list[Fault]], rows: int, needed: Collection[str] | None = None
+    faults: Mapping[str, Sequence[Fault]],
+    rows: int,
+    needed: Collection[str] | None = None,
+    chosen: Collection[str] = (),
 ) -> list[str]:
     """Columns that no law needs and whose cells are mostly no numbers: better left as they came.
 
-    needed: None where that is what every law of N, D and C needs.
+    needed: None where that is what every law of N, D and C needs. chosen: what the user named.
     """
-    kept = (*REQUIRED, "unique_tokens") if needed is None else needed
+    kept = (*chosen, *((*REQUIRED, "unique_tokens") if needed is None else needed))
     return [
         name
         for name, found in faults.items()

@@ -132,14 +132,11 @@ def _told_once(notices: Sequence[Notice]) -> tuple[Notice, ...]:
 def _as_text(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
-    nested = [name for name, kind in frame.schema.items() if kind.is_nested() or kind == pl.Object]
-    lists = [pl.Series(name, map(_text, frame[name]), dtype=pl.String) for name in nested]
-    return frame.with_columns(pl.exclude(ROW, FILE, *nested).cast(pl.String, strict=False), *lists)
-
-
-def _text(cell: object) -> str | None:
-    import polars as pl
-
-    if isinstance(cell, pl.Series):
-        cell = cell.to_list()
-    return None if cell is None else str(cell)
+    # Lists as JSON, from which they are read again.
+    items = pl.element().cast(pl.String).fill_null("null")
+    frame = frame.with_columns(
+        pl.format("[{}]", pl.col(name).list.eval(items).list.join(", ")).alias(name)
+        for name, kind in frame.schema.items()
+        if kind.is_nested()
+    )
+    return frame.with_columns(pl.exclude(ROW, FILE).cast(pl.String, strict=False))

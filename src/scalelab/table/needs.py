@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scalelab.errors import Notice, TableError
-from scalelab.expressions import Expression
+from scalelab.expressions import SYMBOLS, Expression
 from scalelab.table import missing
 from scalelab.table.checks import Fault, Typed, describe
 from scalelab.table.derive import THREE, sources
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 Needs = Sequence[str] | Callable[[Sequence[str]], Sequence[str]] | None
 """Columns that must be there, or what chooses them among the columns of numbers that are there;
 None for a loss and one of N, D and C."""
-_LETTERS = ("N", "D", "C", "S", "U")
-"""Names of formulas for columns of the schema, so no titles of the user's own."""
 
 
 def columns_of_numbers(typed: Typed, mapping: Mapping[str, Expression]) -> list[str]:
@@ -35,7 +33,7 @@ def columns_of_numbers(typed: Typed, mapping: Mapping[str, Expression]) -> list[
         name
         for name, one in own.items()
         if one.values is not None
-        and name not in _LETTERS
+        and name not in SYMBOLS
         and name not in (*schema, *derived)
         # A title of the schema that is another column there is no longer this one.
         and (name in typed.titles.values() or run_column(name) is None)
@@ -108,11 +106,11 @@ def with_needed(
         frame = frame.with_columns(own.values.alias(name))
         checked[name] = title
         faults.append(Fault(title, own.bad, own.seen, "expected a number"))
-    for name, found in typed.faults.items():
+    for name, bad in typed.faults.items():
         if needed is None or name in (*checked, "run", "status"):
-            faults += found
+            faults += bad
         else:
-            notices += [_unread(name, fault) for fault in found]
+            notices += [_unread(name, fault) for fault in bad]
     return frame, faults, checked, notices
 
 

@@ -126,8 +126,7 @@ def read_runs(
     commas = _commas(cells, mapping, notices)
     found = typed(cells, mapping, commas=commas)
     needed = resolved(needs, columns_of_numbers(found, mapping))
-    odd = unread(found.faults, cells.height, needed)
-    if odd := [name for name in odd if name not in (columns or {})]:  # said by the user
+    if odd := unread(found.faults, cells.height, needed, columns or ()):
         notices += [_not_read(name, mapping.pop(name)) for name in odd]
         found = typed(cells, mapping, commas=commas)
     require(cells, file, mapping, found, needed)
@@ -146,8 +145,8 @@ def read_runs(
         frame, cells = frame.filter(keep), cells.filter(keep)
         faults = [replace(f, mask=f.mask.filter(keep), seen=f.seen.filter(keep)) for f in faults]
     faults = [*_broken(cells, raw.broken), *summaries(cells, frame, taken.get("run")), *faults]
-    found_now = check(frame, taken | checked, None if needed is None else tuple(checked))
-    faults += traced(found_now, mapping, cells)
+    found_wrong = check(frame, taken | checked, None if needed is None else tuple(checked))
+    faults += traced(found_wrong, mapping, cells)
     faults = [fault for fault in faults if fault.mask.any()]
     if faults:
         frame, cells, dropped = _without(frame, cells, faults, file, drop_bad=drop_bad)
@@ -178,9 +177,7 @@ def _without_columns(cells: pl.DataFrame, file: str, ignore: Sequence[str]) -> p
 
 def _commas(cells: pl.DataFrame, mapping: Mapping[str, Expression], notices: list[Notice]) -> bool:
     """Whether commas are decimal marks, by all columns of numbers; told where they are."""
-    columns = [
-        (cells[title], run_column(name)) for name, one in mapping.items() for title in one.names
-    ]
+    columns = [(cells[t], run_column(name)) for name, one in mapping.items() for t in one.names]
     ours = [(one, column) for one, column in columns if column and column.dtype in ("int", "float")]
     used = {title for one in mapping.values() for title in one.names}
     others = (title for title in cells.columns if title not in (*used, ROW, FILE))

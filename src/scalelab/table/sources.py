@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,34 +40,28 @@ def load(source: object, *, curve: bool = False) -> Raw:
     """
     if isinstance(source, str | Path):
         named = names_of(files_of(Path(source)))
-        parts = [
-            shaped(
-                _guarded(name, lambda: _from_file(file, name, curve=curve)),  # noqa: B023 - at once
-                curve=curve,
-            )
-            for name, file in named.items()
-        ]
+        parts = []
+        for name, file in named.items():
+            with _breakage_told(name):
+                raw = _from_file(file, name, curve=curve)
+                parts.append(shaped(_plainly(raw), curve=curve))
         raw = joined(str(source), parts)
     else:
-        raw = shaped(_guarded("the table", lambda: _from_given(source)), curve=curve)
+        with _breakage_told("the table"):
+            raw = shaped(_plainly(_from_given(source)), curve=curve)
     if raw.frame.is_empty():
         raise TableError(f"{raw.name} has no rows; one row per run is expected.")
     return raw
 
 
-def _from_given(source: object) -> Raw:
-    """A frame or rows that a program gave."""
-    import polars as pl
-
-    name = "the table"
-    if isinstance(source, pl.DataFrame | pl.LazyFrame | Mapping) or not is_indexed(source):
-        return Raw(name, numbered(name, _from_object(source)))
-    frame, notices = from_indexed(source, name)
-    return Raw(name, numbered(name, frame), notices=notices)
+def _plainly(raw: Raw) -> Raw:
+    frame, notices = settled(raw.name, raw.frame)
+    return replace(raw, frame=frame, notices=(*raw.notices, *notices))
 
 
-def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
-    """What `read` gives, in columns of a few kinds; what breaks a library on the way is told.
+@contextmanager
+def _breakage_told(name: str) -> Iterator[None]:
+    """What breaks a library on the way is told as the file's fault.
 
     A damaged file makes polars panic, which is no Exception; what it holds may be larger than the
     memory, or deeper than the stack.
@@ -74,9 +69,7 @@ def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
     import polars as pl
 
     try:
-        raw = read()
-        frame, notices = settled(name, raw.frame)
-        return replace(raw, frame=frame, notices=(*raw.notices, *notices))
+        yield
     except pl.exceptions.PanicException as error:
         detail = str(error).partition("\n")[0][:200]
         raise TableError(
@@ -90,6 +83,17 @@ def _guarded(name: str, read: Callable[[], Raw]) -> Raw:
         raise TableError(f"{name}: it is larger than the memory. Leave out columns.") from error
     except RecursionError as error:
         raise TableError(f"{name}: objects in objects, too deep to be a table of runs.") from error
+
+
+def _from_given(source: object) -> Raw:
+    """A frame or rows that a program gave."""
+    import polars as pl
+
+    name = "the table"
+    if isinstance(source, pl.DataFrame | pl.LazyFrame | Mapping) or not is_indexed(source):
+        return Raw(name, numbered(name, _from_object(source)))
+    frame, notices = from_indexed(source, name)
+    return Raw(name, numbered(name, frame), notices=notices)
 
 
 def _from_file(path: Path, name: str, *, curve: bool) -> Raw:
