@@ -189,7 +189,7 @@ def test_runs_that_are_held_out_or_unfinished_are_neither_fitted_nor_predicted()
         (runs().head(8), "leave too few below a 8th of that to fit"),
         (runs().drop("params"), "needs the column params, and the table has none"),
         (runs().drop("loss"), "needs the column loss"),
-        (runs().drop("flops", "tokens"), "needs the column flops, and the table has none. It fits the runs of low"),
+        (runs().drop("flops", "tokens"), "needs the column flops, and the table has none. It fits"),
     ],
 )
 def test_tables_that_cannot_be_cut_are_refused(table: pl.DataFrame, message: str) -> None:

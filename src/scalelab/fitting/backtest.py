@@ -40,6 +40,7 @@ ROLLS = (1.0, 2.0, 4.0, 8.0)
 _SPARE = 4  # runs beyond the number of parameters that a cut must leave to fit
 _LEVELS = 3  # values of each input that a cut must leave
 _MOST_FOLDS = 24
+_THIN = 4  # one start in so many
 
 
 def backtest(
@@ -303,7 +304,7 @@ def _inside(runs: pl.DataFrame, candidate: Candidate, clusters: str) -> tuple[fl
             return aicc, float("nan")
         asked = {name: out[name].to_list() for name in law.inputs}
         try:
-            told = _point(candidate, rest, clusters, asked)
+            told = _point(candidate, rest, clusters, asked, near=best.theta)
         except FitError:
             return aicc, float("nan")
         errors.append(np.abs(np.expm1(told - np.log(out[law.response].to_numpy()))))
@@ -326,21 +327,28 @@ def _aicc(observed: Observations, estimator: Estimator, best: Optimum) -> float:
 
 
 def _optimum(
-    candidate: Candidate, runs: pl.DataFrame, clusters: str
+    candidate: Candidate, runs: pl.DataFrame, clusters: str, near: Array | None = None
 ) -> tuple[Observations, Estimator, Optimum]:
-    """The fit alone, without intervals, by the estimator that `fit` would take."""
+    """The fit alone, without intervals, by the estimator that `fit` would take.
+
+    near: the optimum of all runs, from which the search for that of most of them goes down.
+    """
     how = dict(candidate.how)
     std, name = how.pop("std", None), how.pop("estimator", "auto")
     observed = observe(candidate.law, runs, clusters, candidate.weights, std)
     estimator = choose_estimator(name, observed, weights=candidate.weights, std=std, **how)
-    return observed, estimator, optimise(observed, estimator, thin=4)
+    return observed, estimator, optimise(observed, estimator, thin=_THIN, near=near)
 
 
 def _point(
-    candidate: Candidate, below: pl.DataFrame, clusters: str, asked: Mapping[str, Any]
+    candidate: Candidate,
+    below: pl.DataFrame,
+    clusters: str,
+    asked: Mapping[str, Any],
+    near: Array | None = None,
 ) -> Array:
-    """Predicted log losses."""
-    _, _, best = _optimum(candidate, below, clusters)
+    """Predicted log losses. near: see `_optimum`."""
+    _, _, best = _optimum(candidate, below, clusters, near)
     return np.asarray(
         candidate.law.log_value(best.theta[None], candidate.law.log_inputs(asked)[0])[0]
     )

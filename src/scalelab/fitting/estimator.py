@@ -179,13 +179,19 @@ def batch(
     )
 
 
-def optimise(observed: Observations, estimator: Estimator, *, thin: int = 1) -> Optimum:
+def optimise(
+    observed: Observations, estimator: Estimator, *, thin: int = 1, near: Array | None = None
+) -> Optimum:
     """The global optimum: every start of the grid of exponents is followed to its end.
 
-    thin: take only every so manieth start, where many fits are needed and none is shown.
+    thin: take one start in so many, where many fits are needed and none is shown. near: (p,), the
+    optimum of nearly the same runs: the search goes down from there, and makes no other start.
     """
     check_floor(observed)
-    starts = starts_of(observed.law, observed.inputs, observed.target)[::thin]
+    if near is not None:
+        starts = near[None]
+    else:
+        starts = starts_of(observed.law, observed.inputs, observed.target)[::thin]
     if estimator.name != "shared-noise":
         found, agreeing = _best(observed, estimator, starts, None)
         return _optimum(observed, estimator, found, len(starts), agreeing, None)
