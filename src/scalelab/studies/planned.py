@@ -158,8 +158,8 @@ def _check_new(study: Path) -> None:
     trained = sorted(path.parent.name for path in study.glob("*/run.json"))
     if trained:
         raise RecordError(
-            f"{study} holds the run {trained[0]}, but not the plan.json that it was trained by. Put "
-            f"the file back, choose another --out, or delete {study}."
+            f"{study} holds the run {trained[0]}, but not the plan.json that it was trained by. "
+            f"Put the file back, choose another --out, or delete {study}."
         )
 
 
