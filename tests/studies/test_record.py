@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from scalelab.corpus import Corpus
 from scalelab.errors import Notice, RecordError
 from scalelab.execution.execute import Job
 from scalelab.studies.decide import Decisions, ladder_of
 from scalelab.studies.divide import StudyPlan
+from scalelab.studies.planned import make_plan
 from scalelab.studies.record import Record, open_study, recall, write_plan
 from scalelab.studies.result import Choice
 from scalelab.studies.settings import RunSettings
@@ -134,3 +136,18 @@ def test_the_plan_of_another_study_is_refused(study: Path, tmp_path: Path) -> No
     (other / "plan.json").write_text((study / "plan.json").read_text())
     with pytest.raises(RecordError, match="belongs to another study"):
         recall(other)
+
+
+def test_runs_without_their_plan_are_not_planned_again(study: Path, corpus: Corpus) -> None:
+    (study / "plan.json").unlink()
+    (study / "own-0").mkdir()
+    (study / "own-0" / "run.json").write_text("{}")
+    unused: Any = None
+    with pytest.raises(RecordError, match=r"holds the run own-0, but not the plan\.json"):
+        make_plan(RunSettings(), study, corpus, unused, unused, unused, unused, dry=False)
+
+
+def test_another_text_than_the_plan_is_for_is_refused(study: Path, corpus: Corpus) -> None:
+    unused: Any = None
+    with pytest.raises(RecordError, match=r"is for a text of 10,000 training tokens; .* has chang"):
+        make_plan(RunSettings(), study, corpus, unused, unused, unused, unused, dry=False)

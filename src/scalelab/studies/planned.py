@@ -108,6 +108,8 @@ def make_plan(
     asked = get_designs(settings.design)
     record = None if dry else recall(study)
     if record is None:
+        if not dry:
+            _check_new(study)
         others = other_texts(asked)
         watcher.note(f"measuring on {pool.size} x {pool.device_name}")
         aim = aim_of(asked) if asked else LADDER_ALONE
@@ -149,6 +151,16 @@ def make_plan(
             write_plan(study, replace(record, plan=plan))
     corpora = {name: Corpus.load(Path(folder)) for name, folder in record.others}
     return Planned(decisions, ladder, plan, designs, corpora)
+
+
+def _check_new(study: Path) -> None:
+    """Refuse to plan a study again whose runs were trained by a plan that is gone."""
+    trained = sorted(path.parent.name for path in study.glob("*/run.json"))
+    if trained:
+        raise RecordError(
+            f"{study} holds the run {trained[0]}, but not the plan.json that it was trained by. "
+            f"Put the file back, choose another --out, or delete {study}."
+        )
 
 
 def _check_text(study: Path, record: Record, corpus: Corpus) -> None:
