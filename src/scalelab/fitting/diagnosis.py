@@ -37,7 +37,7 @@ EXTRAPOLATION = 10.0
 checked at larger factors missed by percents)."""
 CURVE_EXTRAPOLATION = 1.5
 """The same along a learning curve: at twice the data intervals that had not been back-tested held
-42 to 54% of a curve that the law does not quite describe (measured: docs/LOG.md, 2026-11-28)."""
+51 to 53% of curves that the law does not quite describe (measured: docs/LOG.md, 2026-11-28)."""
 
 
 @dataclass(frozen=True)
