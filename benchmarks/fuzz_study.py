@@ -49,8 +49,8 @@ from scalelab.studies.sizes import Family
 from scalelab.training.loop import Trainer
 from scalelab.training.spec import read_spec
 
-LIMIT = 30
-"""Seconds of one case: a study takes two."""
+LIMIT = 120
+"""Seconds of one case: a study takes two, on a busy machine ten times that."""
 ACCEPTED = ("equal", "refused", "refused, then equal", "said of a run", "without checksum")
 
 

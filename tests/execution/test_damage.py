@@ -145,6 +145,18 @@ def test_damaged_records_of_an_ended_run_are_refused_with_what_to_delete(
     assert numbers(study) == numbers(whole)
 
 
+def test_another_run_json_in_the_folder_of_an_ended_run_is_refused(
+    corpus: Corpus, whole: Path, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(whole, study)
+    shutil.copy(study / "branch64" / "run.json", study / "trunk" / "run.json")
+    with pytest.raises(
+        RecordError, match=r"trunk holds a run with other settings .*run 'branch64'"
+    ):
+        trained(study, corpus, Memory())
+
+
 def test_a_damaged_line_of_the_training_loss_is_said_and_costs_nothing(
     corpus: Corpus, whole: Path, tmp_path: Path
 ) -> None:

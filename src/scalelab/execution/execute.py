@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from scalelab.errors import DamagedRecordError
 from scalelab.execution.pool import FORK_LOST, Event, Pool
-from scalelab.execution.study import check_records, register, result
+from scalelab.execution.study import check_records, check_spec, register, result
 from scalelab.training.records import checkpoints, drop_checkpoints, note, write_sealed
 from scalelab.training.result import Seconds
 from scalelab.training.spec import TrainSpec
@@ -154,6 +154,8 @@ def _has_ended(queue: _Queue, spec: TrainSpec, observer: Observer) -> bool:
 
     Raises RecordError for records that other numbers than the result are made from.
     """
+    if (queue.study / spec.run / "result.json").exists():
+        check_spec(queue.study, spec)
     try:
         ended = queue.result(spec.run) is not None
     except DamagedRecordError as error:

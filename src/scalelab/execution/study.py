@@ -39,18 +39,21 @@ def register(study: Path, spec: TrainSpec) -> Path:
     if path.exists():
         there = read_spec(path)
         if there != spec:
-            differs = ", ".join(
-                f"{name} {getattr(there, name)!r}, wanted is {getattr(spec, name)!r}"
-                for name in spec.to_dict()
-                if getattr(there, name) != getattr(spec, name)
-            )
-            raise RecordError(
-                f"{folder} holds a run with other settings ({differs}); choose another --out or "
-                "delete it."
-            )
+            raise _other_run(folder, there, spec)
     else:
         write_json(path, spec.to_dict())
     return folder
+
+
+def _other_run(folder: Path, there: TrainSpec, spec: TrainSpec) -> RecordError:
+    differs = ", ".join(
+        f"{name} {getattr(there, name)!r}, wanted is {getattr(spec, name)!r}"
+        for name in spec.to_dict()
+        if getattr(there, name) != getattr(spec, name)
+    )
+    return RecordError(
+        f"{folder} holds a run with other settings ({differs}); choose another --out or delete it."
+    )
 
 
 def _make_folder(folder: Path) -> None:
@@ -74,6 +77,27 @@ def result(study: Path, spec: TrainSpec) -> dict[str, Any] | None:
     Raises DamagedRecordError where it is damaged, RecordError where it is that of another run.
     """
     return read_result(study / spec.run, spec)
+
+
+def check_spec(study: Path, spec: TrainSpec) -> None:
+    """Refuse the folder of an ended run that another run.json stands in; its corpus may have moved.
+
+    Raises RecordError. Runs of older versions, whose results have no checksum, pass.
+    """
+    folder = study / spec.run
+    path = folder / "run.json"
+    if not path.exists() or not _of_this_version(folder):
+        return
+    there = read_spec(path)
+    if there.fingerprint != spec.fingerprint:
+        raise _other_run(folder, there, spec)
+
+
+def _of_this_version(folder: Path) -> bool:
+    try:
+        return has_checksum(folder / "result.json")
+    except RecordError:  # damaged: found by whoever reads it
+        return True
 
 
 def check_records(study: Path, spec: TrainSpec) -> None:

@@ -320,7 +320,7 @@ def checkpoints(folder: Path) -> list[tuple[Path, int]]:
     found = []
     for path in folder.glob("step*.*.pt"):
         step = path.name.split(".")[0].removeprefix("step")
-        if step.isascii() and step.isdigit():
+        if step.isascii() and step.isdigit() and path.is_file():
             found.append((path, int(step)))
     return found
 
