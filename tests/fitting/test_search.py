@@ -260,3 +260,50 @@ def test_what_the_user_says_a_name_is_holds() -> None:
 def test_a_search_without_any_number_is_refused() -> None:
     with pytest.raises(SpecError, match="is not a positive number at 24 of 24 runs"):
         fit(custom_law("E + A / N^a + log(D - 1e15)"), table(1.7 + 400 / N**0.34))
+
+
+# --- what users tried -----------------------------------------------------------------------------
+
+
+def test_the_loss_may_be_an_input_of_another_response() -> None:
+    loss = 1.7 + 400 / N**0.34
+    accuracy = 0.25 + 0.6 / (1 + np.exp(6 * (loss - 2.4)))
+    frame = pl.DataFrame({"loss": loss, "top-1 acc": accuracy * (1 + 0.002 * np.cos(9 * loss))})
+    law = custom_law(
+        "top-1 acc = 0.25 + w/(1+exp(k*(loss-m)))", inputs=["loss"], columns=["top-1 acc"]
+    )
+    found = fit(law, frame, draws=DRAWS)
+    assert found.law.response == "top-1 acc"
+    assert found.values == pytest.approx({"w": 0.6, "k": 6, "m": 2.4}, rel=0.05)
+    assert found.diagnosis.warnings == () or found.diagnosis.warnings[0].code != "worse-than-plain"
+
+
+def test_an_input_of_zero_has_a_power() -> None:
+    repeats = np.resize([0.0, 1, 2, 4, 8], 24)
+    frame = table(1.7 + 400 / N**0.34 + 0.05 * repeats**0.6, repeats=repeats)
+    law = custom_law("E + A/N^a + k*repeats^g", inputs=["repeats"])
+    holds(fit(law, frame, draws=DRAWS), E=1.7, k=0.05, g=0.6)
+
+
+def test_formulas_are_told_apart_in_a_back_test() -> None:
+    frame = table(1.7 + 400 / N**0.34 + 410 / D**0.28)
+    texts = ["E + A/N^a + B/D^b", "E + A/C^a"]
+    found = backtest(frame, [custom_law(text) for text in texts], draws=0)
+    assert list(found.scores) == texts  # the best first
+    with pytest.raises(SpecError, match="is given twice"):
+        backtest(frame, [custom_law(texts[0]), custom_law(texts[0])], draws=0)
+
+
+def test_the_left_side_is_one_name() -> None:
+    assert custom_law("C = k*N^a").response == "flops"
+    with pytest.raises(SpecError, match=r"the left side is 'log\(L\)', and one name is expected"):
+        custom_law("log(L) = a - b*log(N)")
+    frame = table(1.7 + 400 / N**0.34).with_columns(accuracy=pl.lit(0.5))
+    with pytest.raises(FitError, match="L could be the loss or a parameter"):
+        fit(custom_law("accuracy = a - k*L + 0*N"), frame)
+
+
+def test_a_column_by_its_own_title_is_not_said_to_be_ignored() -> None:
+    frame = table(1.7 + 400 / N**0.34).with_columns(size=pl.col("params") / 1e6).drop("tokens")
+    found = fit(custom_law("E + A/size^a", inputs=["size"]), frame, draws=DRAWS)
+    assert "column-ignored" not in {notice.code for notice in found.diagnosis.warnings}

@@ -263,3 +263,16 @@ def test_a_data_set_passed_over_several_times_is_not_d() -> None:
     assert table.frame["tokens"].to_list() == [8e7, 4e7]
     assert table.frame["unique_tokens"].to_list() == [2e7, 4e7]
     assert "repeated-data" in {notice.code for notice in table.notices}
+
+
+def test_data_of_transfer_is_no_unit() -> None:
+    """D_T is Hernandez et al.'s data transferred; D_B is data in billions."""
+    runs = {"N": [1e7, 2e7], "D_T": [3e9, 4e9], "loss": [3.0, 2.8]}
+    assert "tokens" not in read_runs(runs).frame.columns
+    runs = {"N": [1e7, 2e7], "D_B": [3.0, 4.0], "loss": [3.0, 2.8]}
+    assert read_runs(runs).frame["tokens"].to_list() == [3e9, 4e9]
+
+
+def test_steps_to_a_loss_may_lie_between_two_steps() -> None:
+    runs = {"batch": [16, 32], "steps": [135276.85, 70123.5], "loss": [3.0, 3.0]}
+    assert read_runs(runs, needs=["steps"]).frame["steps"].to_list() == [135276.85, 70123.5]

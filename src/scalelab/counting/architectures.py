@@ -1,7 +1,7 @@
 """What an architecture fixes and its config.json does not say.
 
 Source of every entry: the model of that name in Hugging Face's transformers, configuration and
-modeling files. tests/counting/test_published.py holds the counts of released models, and
+modeling files. tests/counting/test_released_models.py holds the counts of released models, and
 tests/counting/test_transformers.py builds each where the library is installed.
 """
 

@@ -78,6 +78,11 @@ def backtest(
     ]
     if not candidates:
         raise FitError("no law was given to test.")
+    labels = [str(candidate) for candidate in candidates]
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise SpecError(
+            f"{twice[0]} is given twice; give each law once, or laws names of their own."
+        )
     columns = (name for c in candidates for name in (*c.law.inputs, c.law.response))
     needed = sorted({"flops", *columns})
     if missing := [name for name in needed if name not in runs.columns]:

@@ -26,7 +26,7 @@ _NOTHING = 0.1  # width of an interval around zero that says that an exponent is
 _OUTLIER = 5.0  # robust standard deviations (assumed)
 _UNSAID = 2.0  # scatter over that said, root of a reduced chi-square of 4 (assumed)
 _BEATEN = 0.02  # log loss above a cheaper run that is more than luck (assumed)
-_MANY = 0.25  # share of such runs that is no frontier any more (assumed)
+_MANY = 0.1  # share of such runs that is no frontier any more (assumed)
 _FELT = 0.3  # root of a run's weight over the heaviest's, below which it is not judged (assumed)
 _PATTERN = 8.0  # F of a pattern in the residuals (assumed; chance gives 4 once in 500)
 _AGREE = 4  # starts of a user's own law that must share the best end (assumed)
@@ -282,7 +282,9 @@ def _outliers(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
     felt = np.sqrt(observed.weights / observed.weights.max())
     size = np.abs(optimum.residual) * felt
     counted = felt > _FELT
-    spread = 1.4826 * np.median(size[counted])  # of a normal distribution
+    # The fit passes through as many runs as it has parameters: the spread is that of the others.
+    passed = min(len(optimum.theta), int(counted.sum()) - 1)
+    spread = 1.4826 * np.median(np.sort(size[counted])[passed:])  # of a normal distribution
     far = np.flatnonzero(counted & (size > max(_OUTLIER * spread, 1e-6)))
     if len(far):
         worst = far[np.argsort(-size[far])][:5]

@@ -16,6 +16,7 @@ from scalelab.errors import FitError, Notice, SpecError
 from scalelab.fitting.estimator import Estimator, Optimum, optimise
 from scalelab.fitting.observations import Observations
 from scalelab.laws import Array, Law, get_law
+from scalelab.laws.power import power
 
 _BETTER = 3.0  # times less scatter than the law: several times better (assumed)
 _EXACT = 1e-6  # scatter below which a law describes runs exactly
@@ -44,9 +45,9 @@ def judge(observed: Observations, optimum: Optimum) -> Iterator[Notice]:
         if parameter.meaning == "coefficient" and value < 0:
             yield Notice(
                 "negative-coefficient",
-                f"{parameter.name} is {value:.3g}. A positive {parameter.name} describes the runs "
-                "clearly worse. If the term is meant to subtract, write it with a minus sign. "
-                f"If not, bound it: --bound {parameter.name}=0:inf.",
+                f"{parameter.name} is {value:.3g}, below zero. Above zero the formula describes "
+                "the runs clearly worse. Check the sign of its term, or bound it: "
+                f"--bound {parameter.name}=0:inf.",
             )
     if len(observed.target) < len(law.names) + 2:
         return
@@ -110,7 +111,7 @@ def _plain(observed: Observations) -> tuple[str, float] | None:
     if set(inputs) == {"params", "tokens"}:
         law = get_law("chinchilla")
     elif len(inputs) == 1:
-        law = get_law("power", inputs[0])
+        law = power(inputs[0])
     else:
         return None
     columns = tuple(observed.inputs[inputs.index(name)] for name in law.inputs)

@@ -185,6 +185,11 @@ def ask_about_names(law: Law, table: pl.DataFrame) -> None:
                 f"parameter.{cells} Say which one is meant: --input {name} or --parameter {name} "
                 f"(in Python: inputs=[{name!r}] or parameters=[{name!r}])."
             )
+        if name == "L" and law.response != "loss" and "loss" in table.columns:
+            raise FitError(
+                f"formula {text!r}: L could be the loss or a parameter. Write loss if it is the "
+                "column, or say --parameter L (in Python: parameters=['L'])."
+            )
         if (column := near(name, table.columns)) is not None:
             raise FitError(
                 f"formula {text!r}: {name} is no column, so it is a parameter; the table has a "
@@ -225,12 +230,21 @@ def _has_no_logarithm(kept: pl.DataFrame, name: str) -> bool:
     return bool((kept[name] <= 0).any())
 
 
+def _proportional(kept: pl.DataFrame, one: str, two: str) -> bool:
+    if not (kept[one].dtype.is_numeric() and kept[two].dtype.is_numeric()):
+        return False
+    ratio = (kept[one] / kept[two]).drop_nulls().to_numpy()
+    return bool(len(ratio)) and bool(np.ptp(ratio) <= 1e-9 * np.abs(ratio).max())
+
+
 def _ignored(law: Law, kept: pl.DataFrame) -> dict[str, tuple[float, float]]:
     """N and D, as far as they vary and none of the law's inputs tells of them."""
     found = {}
     for name, told in _TOLD_BY.items():
         if law.response != "loss" or told & set(law.inputs) or name not in kept.columns:
             continue
+        if any(_proportional(kept, name, one) for one in law.inputs):
+            continue  # the same column by its own title
         values = kept[name].cast(float, strict=False).drop_nulls().drop_nans().to_numpy()
         if len(values) and values.max() > _VARIES * values.min():
             found[name] = (float(values.min()), float(values.max()))

@@ -40,7 +40,8 @@ class Candidate:
 
     def __str__(self) -> str:
         """As people read it."""
-        return self.law.name + (f" weighted by {self.weighting}" if self.weighting else "")
+        name = self.law.label
+        return name + (f" weighted by {self.weighting}" if self.weighting else "")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ GUESSES = 2048
 """In the first round; each further round makes twice as many."""
 FOLLOWED = 48
 """Of the guesses of a round, those that least squares follows to their ends."""
-ROUNDS = 4
+ROUNDS = 3
 ENOUGH = 3
 """Starts of different groups that must share the best end before the search stops."""
 _SAME = 1e-4  # relative difference of two objectives that are one end (assumed)

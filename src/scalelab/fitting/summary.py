@@ -67,7 +67,7 @@ def _backtest(fit: Fit) -> list[tuple[str, str]]:
         return _curve_backtest(fit)
     laws = fit.backtest.get("laws", {})
     by = fit.estimator.weighting
-    name = fit.law.name + (f" weighted by {by}" if by else "")
+    name = fit.law.label + (f" weighted by {by}" if by else "")
     mine = laws.get(name, next(iter(laws.values())) if len(laws) == 1 else None)
     if mine is None or mine["mean_abs_rel_error"] is None:
         return []

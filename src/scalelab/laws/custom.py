@@ -68,7 +68,7 @@ def custom_law(
         change it.
     """
     if isinstance(formula, str):
-        response, body = _left_side(formula, response)
+        response, body = _left_side(formula, response, (*inputs, *columns))
         known = {**SYMBOLS, **{c: c for c in (*_COLUMNS, *inputs, *columns)}}
         expression = parse(body, known)
         names = expression.names
@@ -119,13 +119,21 @@ def custom_law(
     return replace(law, linear=linear_parameters(law))
 
 
-def _left_side(formula: str, response: str) -> tuple[str, str]:
+def _left_side(formula: str, response: str, columns: Collection[str]) -> tuple[str, str]:
     """The response that a formula names on its left side, and its right side."""
-    match = re.match(r"\s*(?:`([^`]+)`|([A-Za-z_][\w.]*))\s*=(?!=)(.*)", formula, re.DOTALL)
-    if match is None:
+    match = re.fullmatch(r"([^=<>!]+)=(?!=)(.*)", formula, re.DOTALL)
+    if match is None or match[1].count("(") != match[1].count(")"):
         return response, formula
-    name = match[1] or match[2]
-    return response if name.lower() in ("l", "loss") else name, match[3]
+    name = match[1].strip()
+    if name.lower() in ("l", "loss"):
+        return response, match[2]
+    if name not in columns and not re.fullmatch(r"`[^`]+`|[^\W\d][\w.]*", name):
+        raise SpecError(
+            f"formula {formula!r}: the left side is {name!r}, and one name is expected: the column "
+            "that the law describes. Move the rest to the right side."
+        )
+    name = name.strip("`")
+    return (name if name in columns else SYMBOLS.get(name, name)), match[2]
 
 
 def _free(name: str) -> Parameter:

@@ -121,7 +121,7 @@ _RULES: dict[np.ufunc, Callable[..., Partials]] = {
     np.subtract: lambda r, a, b: (None, -1.0),
     np.multiply: lambda r, a, b: (b, a),
     np.divide: lambda r, a, b: (lambda: 1 / b, lambda: -r / b),
-    np.power: lambda r, a, b: (lambda: b * a ** (b - 1), lambda: r * np.log(a)),
+    np.power: lambda r, a, b: (lambda: b * a ** (b - 1), lambda: _power_log(r, a)),
     np.negative: lambda r, a: (-1.0,),
     np.positive: lambda r, a: (None,),
     np.exp: lambda r, a: (r,),
@@ -136,6 +136,13 @@ _RULES: dict[np.ufunc, Callable[..., Partials]] = {
     np.minimum: lambda r, a, b: (lambda: _first(a <= b), lambda: _first(a > b)),
     np.absolute: lambda r, a: (np.sign(a),),
 }
+
+
+def _power_log(power: Any, base: Any) -> Any:
+    """a^b log a, which is 0 where a is 0 and b above it: an input may be zero."""
+    if np.all(base):
+        return power * np.log(base)
+    return np.where(power == 0, 0.0, power * np.log(np.where(power == 0, 1.0, base)))
 
 
 def _first(mask: NDArray[np.bool_]) -> Array:

@@ -224,6 +224,11 @@ class Law:
         assert self.value is not None
         return self.value
 
+    @property
+    def label(self) -> str:
+        """What tells the law from others: its name, or the formula of a law without one."""
+        return self.text if self.text and self.name == "custom" else self.name
+
     def over_values(self) -> Law:
         """A user's own law whose coordinates are the parameters' values."""
         return replace(self, parameters=tuple(replace(p, log=False) for p in self.parameters))

@@ -162,7 +162,10 @@ def _whole(found: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:
     if column.dtype != "int":
         return found, found.is_null() & False
     whole = found.round().cast(pl.Int64, strict=False)
-    return whole, (whole.cast(pl.Float64) != found).fill_null(False)
+    fraction = (whole.cast(pl.Float64) != found).fill_null(False)
+    if column.name == "steps" and fraction.any():  # steps to a loss lie between two evaluations
+        return found, found.is_null() & False
+    return whole, fraction
 
 
 def traced(

@@ -160,7 +160,7 @@ def _rising(runs: pl.DataFrame) -> Iterator[Notice]:
         yield Notice(
             "loss-rises",
             "the loss rises with compute. Is the column an accuracy, or are the large runs broken? "
-            "No law here describes that.",
+            "No law of the registry describes that; a formula may.",
         )
 
 

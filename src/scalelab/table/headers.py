@@ -72,6 +72,8 @@ def factor(title: str, column: Column) -> float | None:
     if match is None or match[2].lower() not in _SCALES:
         return None
     marked = len(match[0]) > len(match[1]) + len(match[2])
+    if len(match[1]) == 1 and match[2].lower() == "t" and "(" not in title and "[" not in title:
+        return None  # D_T is what papers call the data of transfer
     return _SCALES[match[2].lower()] if marked and not known.isdisjoint(forms(match[1])) else None
 
 
