@@ -304,7 +304,7 @@ def damage(study: Path, foreign: Path, draw: random.Random) -> tuple[str, bool]:
     kind = draw.choice(["values", "values", "values", "bytes", "delete", "foreign", "folder"])
     if kind == "values" and path.suffix in (".json", ".jsonl"):
         change = as_json if path.suffix == ".json" else as_lines
-        with suppress(ValueError):  # damaged before
+        with suppress(ValueError, RecursionError):  # damaged before
             text, bare = change(path.read_text(), draw)
             path.write_text(text)
             return f"{name}: values", bare

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from scalelab.models import State
@@ -20,11 +21,11 @@ def misfit(state: dict[str, Any], owner: str, flat: FlatParameters) -> str | Non
 
     owner: of the run that wrote it (an older version wrote none).
     """
-    if state.get("owner", owner) != owner:
-        return "is of another run or another text"
     try:
+        if state.get("owner", owner) != owner:
+            return "is of another run or another text"
         fits = all(_like(state[name], own) for name, own in flat.named()) and _fits(state, flat)
-    except (KeyError, TypeError, AttributeError, IndexError):
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError):
         fits = False
     return None if fits else "does not fit the run"
 
@@ -37,11 +38,24 @@ def _fits(state: dict[str, Any], flat: FlatParameters) -> bool:
         for name in ("exp_avg", "exp_avg_sq")
     )
     return (
-        type(state["step"]) is int
+        all(type(state.get(name, 0)) is int for name in ("step", "tokens"))
         and state["step"] >= 0
         and state["seconds"] >= 0
-        and len(optimizer["param_groups"]) == len(flat.values)
+        and state.get("losses", torch.empty(0)).ndim == 1
+        and all(isinstance(part, Tensor) for part in state.get("state", ()))
+        and [len(group["params"]) for group in optimizer["param_groups"]] == [1, 1]
         and all(moments)
+        and ("stopping" not in state or _stops(state["stopping"], flat))
+    )
+
+
+def _stops(stopping: dict[str, Any], flat: FlatParameters) -> bool:
+    parameters = stopping["parameters"]
+    return (
+        all(type(stopping[name]) is int for name in ("step", "waited"))
+        and isinstance(stopping["loss"], float)
+        and len(parameters) in (0, len(flat.values))
+        and all(map(_like, parameters, flat.values))
     )
 
 
