@@ -24,7 +24,7 @@ import polars as pl
 
 from scalelab.fitting import Estimate, Fit, fit
 from scalelab.fitting.result import estimate
-from scalelab.laws import Array, Derived, Law, custom_law
+from scalelab.laws import Array, Derived, Law, Parameter, custom_law
 from scalelab.studies.analysis.batch_sweep import DRAWS, divide
 from scalelab.studies.evidence import Run
 
@@ -89,7 +89,15 @@ def read_branches(
 
 def waste_law() -> Law:
     """waste = s + t B, tokens spent over tokens needed at the smallest batch. B_crit = s / t."""
-    law = custom_law("s + t * batch_tokens", name="batch-waste", response="waste")
+    law = custom_law(
+        "s + t * batch_tokens",
+        (
+            Parameter("s", "waste without a batch", 0.0, np.inf),
+            Parameter("t", "waste of a token of batch", 0.0, np.inf, log=True),
+        ),
+        name="batch-waste",
+        response="waste",
+    )
     b_crit = Derived("B_crit", "critical batch, tokens", lambda v: divide(v["s"], v["t"]))
     return replace(law, derived=(b_crit,), reference="Kaplan et al. 2020, equation 5.1")
 

@@ -134,7 +134,15 @@ def fit_crossings(crossings: pl.DataFrame, level: float, seed: int, least: int =
 
 def trade_off() -> Law:
     """S = S_min + E_min / B: equation 5.1 with E = B S. Derived: B_crit = E_min / S_min."""
-    law = custom_law("S_min + E_min / batch_tokens", name="batch-trade-off", response="steps")
+    law = custom_law(
+        "S_min + E_min / batch_tokens",
+        (
+            Parameter("S_min", "fewest steps", 0.0, np.inf),
+            Parameter("E_min", "fewest tokens", 0.0, np.inf, log=True),
+        ),
+        name="batch-trade-off",
+        response="steps",
+    )
     b_crit = Derived("B_crit", "critical batch, tokens", lambda v: divide(v["E_min"], v["S_min"]))
     return replace(law, derived=(b_crit,), reference="Kaplan et al. 2020, equation 5.1")
 

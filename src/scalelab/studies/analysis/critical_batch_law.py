@@ -126,6 +126,7 @@ def size_exponent(points: pl.DataFrame, *, level: float = 0.9, seed: int = 0) ->
     law = custom_law(
         "B_star * loss ** -k * params ** gamma",
         (
+            Parameter("B_star", "scale", 0.0, np.inf, log=True),
             Parameter("k", "exponent of the loss", -60.0, 60.0, grid=(0.0, 2.0, 5.0, 10.0)),
             Parameter("gamma", "exponent of size", -3.0, 3.0, grid=(-0.3, 0.0, 0.3)),
         ),

@@ -11,12 +11,20 @@ import polars as pl
 
 from scalelab.errors import FitError
 from scalelab.fitting import Fit, fit
-from scalelab.laws import Array, Law, custom_law, get_law
+from scalelab.laws import Array, Law, Parameter, custom_law, get_law
 from scalelab.studies.evidence import Evidence
 
 NO_FLOOR = get_law("kaplan-steps")
+_SLOPES = (0.05, 0.12, 0.25, 0.4, 0.7, 1.1)
 WITH_FLOOR: Law = custom_law(
     "E + A / N^alpha + B / steps_min^beta",
+    (
+        Parameter("E", "floor", 0.0, np.inf),
+        Parameter("A", "coefficient of size", 0.0, np.inf, log=True),
+        Parameter("alpha", "exponent of size", 0.001, 10.0, open=True, grid=_SLOPES),
+        Parameter("B", "coefficient of steps", 0.0, np.inf, log=True),
+        Parameter("beta", "exponent of steps", 0.001, 10.0, open=True, grid=_SLOPES),
+    ),
     inputs=("params", "steps_min"),
     name="steps-with-floor",
 )
