@@ -11,33 +11,40 @@ products and products before sums; a^b^c is a^(b^c), and -a^b is -(a^b).
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn
-
-import numpy as np
 
 from scalelab.errors import SpecError
 
-# Everything in terms of the ufuncs that dual numbers know, so that each has its derivative.
-FUNCTIONS: Mapping[str, tuple[int, Callable[..., Any]]] = {
-    "exp": (1, np.exp),
-    "log": (1, np.log),
-    "ln": (1, np.log),
-    "log10": (1, lambda x: np.log(x) / np.log(10.0)),
-    "log2": (1, lambda x: np.log(x) / np.log(2.0)),
-    "sqrt": (1, np.sqrt),
-    "abs": (1, np.abs),
-    "tanh": (1, np.tanh),
-    # Of 1 / (1 + exp(-x)), the form whose tails neither overflow nor lose their digits.
-    "sigmoid": (1, lambda x: np.exp(-np.logaddexp(0.0, -x))),
-    "log1p": (1, np.log1p),
-    "expm1": (1, np.expm1),
-    "min": (2, np.minimum),
-    "max": (2, np.maximum),
+FUNCTIONS: Mapping[str, int] = {
+    **dict.fromkeys(("exp", "log", "ln", "log10", "log2", "sqrt", "abs", "tanh", "sigmoid"), 1),
+    **dict.fromkeys(("log1p", "expm1"), 1),
+    **dict.fromkeys(("min", "max"), 2),
 }
-"""Of each function: how many arguments it takes, and what it is."""
+"""Of each function: how many arguments it takes."""
+
+
+@cache
+def _functions() -> Mapping[str, Callable[..., Any]]:
+    """The functions, made of ufuncs that dual numbers know, so that each has its derivative."""
+    import numpy as np
+
+    return {
+        **{name: getattr(np, name) for name in ("exp", "log", "sqrt", "tanh", "log1p", "expm1")},
+        "ln": np.log,
+        "log10": lambda x: np.log(x) / np.log(10.0),
+        "log2": lambda x: np.log(x) / np.log(2.0),
+        "abs": np.abs,
+        # Of 1 / (1 + exp(-x)), the form whose tails neither overflow nor lose their digits.
+        "sigmoid": lambda x: np.exp(-np.logaddexp(0.0, -x)),
+        "min": np.minimum,
+        "max": np.maximum,
+    }
+
 
 SYMBOLS = {"N": "params", "D": "tokens", "C": "flops", "S": "steps", "U": "unique_tokens"}
 """How papers write columns of the run table, where a table has no column of that very name."""
@@ -84,6 +91,8 @@ class Expression:
         scope also holds the functions that `parse` was told of. What is not defined is nan or
         infinite, without a warning.
         """
+        import numpy as np
+
         with np.errstate(all="ignore"):  # also of the empty cells of a series
             return evaluate(self.tree, scope)
 
@@ -114,7 +123,7 @@ def parse(
     for name in (text, text.strip()):
         if name in names:
             return named(name, text)
-    known = {name: takes for name, (takes, _) in FUNCTIONS.items()}
+    known = dict(FUNCTIONS)
     reader = _Reader(text, names, {**known, **(functions or {})})
     return Expression(text, reader.whole(), tuple(reader.found))
 
@@ -128,6 +137,8 @@ def evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
     """The value of a tree of `parse`, or of a part of one: see `Expression.evaluate`."""
     match node:
         case ast.Constant(value=value):
+            import numpy as np
+
             return np.float64(value)  # type: ignore[arg-type]  # numpy's: 1/0 is infinite
         case ast.Name(id=name):
             return scope[name]
@@ -138,7 +149,7 @@ def evaluate(node: ast.expr, scope: Mapping[str, Any]) -> Any:
         case ast.UnaryOp(operand=operand):
             return evaluate(operand, scope)
         case ast.Call(func=ast.Name(id=name), args=args):
-            function = FUNCTIONS[name][1] if name in FUNCTIONS else scope[name]
+            function = _functions()[name] if name in FUNCTIONS else scope[name]
             return function(*(evaluate(argument, scope) for argument in args))
     raise AssertionError(ast.dump(node))
 
@@ -241,7 +252,7 @@ class _Reader:
             value = float(text)
         except ValueError:
             return self.refuse(f"{text!r} is not a number")
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             return self.refuse(f"{text!r} is too large for a number")
         self.at += len(text)
         self.last = text

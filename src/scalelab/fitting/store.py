@@ -174,7 +174,9 @@ def _law(name: str, state: dict[str, Any]) -> Law:
     elif name not in LAWS:
         raise RecordError(f"law {name!r} is not in the registry; pass it: Fit.load(path, law=...).")
     else:
-        law = replace(get_law(name, state["column"]), response=state["response"])
+        law = get_law(name, state["column"])
+        if law.response != state["response"]:
+            law = replace(law, response=state["response"])
     bounds = {n: _ends(*ends) for n, ends in held["bounds"].items()}
     return law.restrict(fixed, tied, bounds)
 
