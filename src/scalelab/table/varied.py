@@ -20,8 +20,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from scalelab.errors import Notice
 from scalelab.table.raw import FILE, ROW
 
@@ -277,6 +275,8 @@ def _goes_with(
     column: pl.Series, frame: pl.DataFrame, swept: Sequence[str], cell: pl.Series
 ) -> bool:
     """Whether a column rises or falls with one that is swept, in every cell."""
+    import numpy as np
+
     values = _plain(column)
     if not values.dtype.is_float():
         return False
